@@ -1,0 +1,1 @@
+"""Recipes, stages, runs, events and reports: what every strand stands on."""

@@ -59,7 +59,9 @@ def table(kind: str) -> Mapping[str, Entry]:
                 code="catalog.clash",
                 hint="uninstall one of the two packages, or name yours by its dotted path",
             )
-        entries[point.name] = Entry(point.value, f"from {point.dist.name if point.dist else 'an installed package'}")
+        entries[point.name] = Entry(
+            point.value, f"from {point.dist.name if point.dist else 'an installed package'}"
+        )
     return entries
 
 
@@ -74,9 +76,7 @@ def find(kind: str, name: str) -> object:
         return load(entries[name].path)
     if ":" in name:
         return load(name)
-    raise UsageError(
-        f'no {kind} is called "{name}"', code=f"{kind}.unknown", hint=nearest(name, entries)
-    )
+    raise UsageError(f'no {kind} is called "{name}"', code=f"{kind}.unknown", hint=nearest(name, entries))
 
 
 def load(path: str) -> object:

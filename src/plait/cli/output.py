@@ -1,0 +1,36 @@
+"""How verbs print: text for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Root = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="PLAIT_RUNS")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def print_table(columns: list[str], rows: list[list[Any]]) -> None:
+    """Aligned columns; plain tabs when the output is not a terminal."""
+    import sys
+
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join("" if v is None else str(v) for v in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0, style="bold" if index == 0 else None)
+    for row in rows:
+        table.add_row(*("" if v is None else str(v) for v in row))
+    Console().print(table)
