@@ -1,0 +1,204 @@
+"""Writing records: the same rows give the same bytes, and a file is either whole or not there."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+import zstandard
+
+from plait.core.optional import require
+from plait.errors import DataError, UsageError
+
+_GROUP_ROWS = 8_192
+"""Rows of a Parquet row group and of a CSV or JSON block; fixed, so that how rows arrive does not change the bytes."""
+
+Rows = pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch]
+
+
+def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> int:
+    """Write rows to ``.parquet`` (zstd), ``.arrow``, ``.jsonl``, ``.csv`` or ``.tsv``, the last three also ``.gz`` or ``.zst``.
+
+    The file appears under its name only when it is complete (temporary file, fsync, rename), and equal rows in any
+    batching give equal bytes.
+
+    Args:
+        rows: A table or batches; batches are not held in memory together.
+        path: Where to; the suffix says how. Folders are made.
+        schema: Needed only where there may be no batch at all.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        UsageError: The suffix is not known.
+        DataError: The rows do not fit the format (lists in CSV), or there is neither a batch nor a schema.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.jsonl"
+        >>> write_table(pa.table({"id": ["x"], "n": [1]}), path), path.read_text()
+        (1, '{"id":"x","n":1}\\n')
+    """
+    suffixes = [s.lower() for s in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in (".gz", ".zst") else ""
+    kind = suffixes[-1] if suffixes else ""
+    if kind not in (".parquet", ".arrow", ".jsonl", ".csv", ".tsv") or (
+        compression and kind in (".parquet", ".arrow")
+    ):
+        raise UsageError(
+            f'no writer for "{path.name}"',
+            code="data.unknown-format",
+            where=str(path),
+            hint="known: .parquet .arrow .jsonl .csv .tsv, the last three also with .gz or .zst",
+        )
+    batches = iter(
+        rows.to_batches()
+        if isinstance(rows, pa.Table)
+        else [rows]
+        if isinstance(rows, pa.RecordBatch)
+        else rows
+    )
+    first = next(batches, None)
+    if schema is None:
+        schema = (
+            rows.schema if isinstance(rows, pa.Table | pa.RecordBatch) else first.schema if first else None
+        )
+    if schema is None:
+        raise DataError(
+            "there is nothing to write, and no schema",
+            code="data.empty",
+            where=str(path),
+            hint="pass schema=",
+        )
+    blocks = _even_blocks(first, batches, schema)
+    with atomic(path) as out:
+        if kind == ".parquet":
+            return _write_parquet(blocks, schema, out)
+        if kind == ".arrow":
+            return _write_arrow(blocks, schema, out)
+        with _compressed(out, compression) as text:
+            if kind == ".jsonl":
+                return _write_jsonl(blocks, text)
+            return _write_csv(blocks, schema, text, path, "," if kind == ".csv" else "\t")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under ``path`` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _even_blocks(
+    first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch], schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """The same rows in contiguous blocks of `_GROUP_ROWS`, whatever batches they came in."""
+    held = list[pa.RecordBatch]()
+    count = 0
+    batch = first
+    while batch is not None:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= _GROUP_ROWS:
+            table = pa.Table.from_batches(held, schema)
+            yield table.slice(0, _GROUP_ROWS).combine_chunks()
+            held = table.slice(_GROUP_ROWS).to_batches()
+            count -= _GROUP_ROWS
+        batch = next(rest, None)
+    if count:
+        yield pa.Table.from_batches(held, schema).combine_chunks()
+
+
+@contextmanager
+def _compressed(out: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
+    if compression == ".gz":
+        with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6, mtime=0) as packed:
+            yield cast("IO[bytes]", packed)
+    elif compression == ".zst":
+        with zstandard.ZstdCompressor(level=3).stream_writer(out, closefd=False) as packed:
+            yield cast("IO[bytes]", packed)
+    else:
+        yield out
+
+
+def _write_parquet(blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes]) -> int:
+    rows = 0
+    with pq.ParquetWriter(out, schema, compression="zstd", compression_level=3) as writer:
+        for block in blocks:
+            writer.write_table(block, row_group_size=_GROUP_ROWS)
+            rows += block.num_rows
+    return rows
+
+
+def _write_arrow(blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes]) -> int:
+    rows = 0
+    with pa.ipc.new_file(out, schema) as writer:
+        for block in blocks:
+            writer.write_table(block)
+            rows += block.num_rows
+    return rows
+
+
+def _write_jsonl(blocks: Iterator[pa.Table], out: IO[bytes]) -> int:
+    dumps = require("orjson", extra="data", feature="writing JSON Lines").dumps
+    rows = 0
+    for block in blocks:
+        out.write(b"".join(dumps(record) + b"\n" for record in block.to_pylist()))
+        rows += block.num_rows
+    return rows
+
+
+def _write_csv(
+    blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes], path: Path, delimiter: str
+) -> int:
+    nested = [field.name for field in schema if pa.types.is_nested(field.type)]
+    if nested:
+        raise DataError(
+            f"CSV cannot hold lists or structs: {', '.join(nested)}",
+            code="data.wrong-type",
+            where=str(path),
+            hint="write .parquet or .jsonl",
+        )
+    rows = 0
+    options = arrow_csv.WriteOptions(delimiter=delimiter, include_header=False)
+    header = io.BytesIO()
+    arrow_csv.write_csv(
+        schema.empty_table(), header, arrow_csv.WriteOptions(delimiter=delimiter, include_header=True)
+    )
+    out.write(header.getvalue())
+    for block in blocks:
+        if len(schema) == 1 and block.column(0).null_count:
+            raise DataError(
+                "a null in a CSV of one column would be an empty line, which readers skip",
+                code="data.wrong-type",
+                where=str(path),
+                hint="write .parquet or .jsonl",
+            )
+        buffer = io.BytesIO()
+        arrow_csv.write_csv(block, buffer, options)
+        out.write(buffer.getvalue())
+        rows += block.num_rows
+    return rows
