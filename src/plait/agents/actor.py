@@ -1,7 +1,7 @@
 """What an actor is, and how it is addressed and supervised.
 
-An actor is a passive object: it has no thread and no task of its own. Its methods are what it can be asked, and the
-runtime runs them one at a time, so a method may read, wait and write without a lock.
+An actor is a passive object: it has no thread and no task of its own. Its methods are what it can be asked,
+and the runtime runs them one at a time, so a method may read, wait and write without a lock.
 
     class Counter:
         def __init__(self) -> None:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Actor(Protocol):
     """Any object: its public methods, async or not, are the messages it understands.
 
-    An actor that holds something to release may also have ``async def aclose(self)``; the runtime calls it when
-    the actor stops, is restarted, or the runtime closes.
+    An actor that holds something to release may also have ``async def aclose(self)``; the runtime calls it
+    when the actor stops, is restarted, or the runtime closes.
     """
 
 

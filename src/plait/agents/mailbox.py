@@ -1,7 +1,7 @@
 """A message that is its own answer, and the queue it waits in.
 
-One object per message: the mailbox links messages to each other, so an idle actor holds no queue, and the caller's
-future is the message itself.
+One object per message: the mailbox links messages to each other, so an idle actor holds no queue, and the
+caller's future is the message itself.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Result(asyncio.Future[Any]):
     def add_done_callback(
         self, fn: Callable[[asyncio.Future[Any]], object], /, *, context: Context | None = None
     ) -> None:
-        """As `asyncio.Future.add_done_callback`; an actor that waits so gives its place in the window away."""
-        # Awaiting, gather and wait all come through here. A method that waits for another actor must not use up
-        # the window, or the actor it waits for might never get its turn.
+        """As `asyncio.Future.add_done_callback`; an actor that waits so gives its place in the window."""
+        # Awaiting, gather and wait all come through here. A method that waits for another actor must not use
+        # up the window, or the actor it waits for might never get its turn.
         waiter = running_actor.get()
         if waiter is not None and not self.done():
             runtime = waiter.runtime
@@ -139,7 +139,7 @@ def refuse_cycle(waiter: Address, result: Result) -> None:
 
 
 def _blockers(result: Result) -> Iterator[Address]:
-    """The actors that must handle something before the result is there: its target and those it depends on."""
+    """The actors that must handle something before the result is there: its target, and its needs'."""
     pending = [result]
     while pending:
         message = pending.pop()

@@ -4,8 +4,9 @@
         counter = runtime.spawn(Counter, name="counter")
         total = await counter.call("add", 1)
 
-Actors are passive records. A message puts its actor into the ready queue; a bounded number of workers (plain tasks that
-exist only while there is work) take actors from it, run one method to its end, and push the answer to whoever waits.
+Actors are passive records. A message puts its actor into the ready queue; a bounded number of workers (plain
+tasks that exist only while there is work) take actors from it, run one method to its end, and push the answer
+to whoever waits.
 
     send ──dependencies done──▶ mailbox ──▶ ready queue ──▶ worker runs the method ──▶ the answer is pushed
 """
@@ -30,12 +31,12 @@ _TURNS_BEFORE_YIELD = 64  # messages a worker handles before it lets timers and 
 class Runtime:
     """Runs actors in the current event loop. Use it as an async context manager.
 
-    Leaving the ``async with`` block waits until every message sent is answered; leaving it by an exception stops at
-    once. Neither leaves a task behind.
+    Leaving the ``async with`` block waits until every message sent is answered; leaving it by an exception
+    stops at once. Neither leaves a task behind.
 
     Args:
-        in_flight: Methods that may be running (or waiting for a model, a timer, a socket) at the same time. A method
-            that waits for another actor does not count, so a small window cannot lock actors out of each other.
+        in_flight: Methods that may be running (or waiting for a model, a timer, a socket) at the same time. A
+            method that waits for another actor does not count, so a small window cannot lock actors out.
 
     Example:
         >>> class Adder:
@@ -130,7 +131,12 @@ class Runtime:
         return result
 
     async def ask_all(
-        self, addresses: Iterable[Address], method: str, *arguments: object, return_errors: bool = False
+        self,
+        addresses: Iterable[Address],
+        method: str,
+        *arguments: object,
+        return_errors: bool = False,
+        on_answer: Callable[[int], None] | None = None,
     ) -> list[Any]:
         """Ask many actors the same; the answers come in the order of the addresses.
 
@@ -141,6 +147,7 @@ class Runtime:
             method: The method called on each.
             arguments: The same for each.
             return_errors: Put the exception in the place of an answer, rather than raise the first of them.
+            on_answer: Told how many answers are in, in order, each time one more is.
         """
         answers: list[Any] = []
         pending: deque[Result] = deque()
@@ -155,6 +162,8 @@ class Runtime:
                         rest.cancel()
                     raise
                 answers.append(error)
+            if on_answer is not None:
+                on_answer(len(answers))
 
         for address in addresses:
             while pending and (pending[0].done() or len(pending) >= 2 * self.in_flight):
