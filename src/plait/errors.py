@@ -40,9 +40,7 @@ class PlaitError(Exception):
 
     exit_status = 1
 
-    def __init__(
-        self, message: str, *, code: str, where: str | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str, where: str | None = None, hint: str | None = None) -> None:
         self.message = message
         self.code = code
         self.where = where
@@ -76,9 +74,10 @@ class MissingExtra(UsageError):
 
 
 class RecipeError(PlaitError):
-    """A recipe that cannot run; found before any work starts."""
+    """A recipe that cannot run; found before any work starts. ``problems`` holds everything wrong with it."""
 
     exit_status = 2
+    problems: tuple[RecipeError, ...] = ()
 
 
 class DataError(PlaitError):

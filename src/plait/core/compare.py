@@ -51,5 +51,7 @@ def _results(run: RunFolder) -> dict[str, Any]:
 
 def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [row for key, v in value.items() for row in _flatten(v, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            row for key, v in value.items() for row in _flatten(v, f"{prefix}.{key}" if prefix else str(key))
+        ]
     return [(prefix, value)]

@@ -36,11 +36,18 @@ def examine() -> list[Finding]:
     import psutil
 
     findings = [
-        Finding("Python", platform.python_version(), sys.version_info >= (3, 11), "Plait needs Python 3.11 or newer"),
+        Finding(
+            "Python",
+            platform.python_version(),
+            sys.version_info >= (3, 11),
+            "Plait needs Python 3.11 or newer",
+        ),
     ]
     for extra, modules in _EXTRAS.items():
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
-        versions = ", ".join(f"{m} {installed_version(m.replace('_', '-'))}" for m in modules if m not in missing)
+        versions = ", ".join(
+            f"{m} {installed_version(m.replace('_', '-'))}" for m in modules if m not in missing
+        )
         findings.append(
             Finding(
                 f"extra {extra}",
@@ -72,6 +79,12 @@ def examine() -> list[Finding]:
     )
     free = shutil.disk_usage(Path.cwd()).free
     findings.append(
-        Finding("disk", f"{free / 2**30:.1f} GiB free here", free > 2**30, "a run needs about 1 GiB", required=False)
+        Finding(
+            "disk",
+            f"{free / 2**30:.1f} GiB free here",
+            free > 2**30,
+            "a run needs about 1 GiB",
+            required=False,
+        )
     )
     return findings

@@ -92,11 +92,24 @@ def _size(figure: Figure) -> tuple[float, float]:
 def _lines(axes: Axes, figure: Lines) -> None:
     for color, (name, points) in zip(_colors(len(figure.series)), figure.series.items(), strict=True):
         xs, ys = [p[0] for p in points], [p[1] for p in points]
-        axes.plot(xs, ys, color=color, label=name, linewidth=2, marker="o" if len(xs) <= 20 else None, markersize=4.5)
+        axes.plot(
+            xs,
+            ys,
+            color=color,
+            label=name,
+            linewidth=2,
+            marker="o" if len(xs) <= 20 else None,
+            markersize=4.5,
+        )
         if name in figure.bands:
             band = figure.bands[name]
             axes.fill_between(
-                [b[0] for b in band], [b[1] for b in band], [b[2] for b in band], color=color, alpha=0.16, linewidth=0
+                [b[0] for b in band],
+                [b[1] for b in band],
+                [b[2] for b in band],
+                color=color,
+                alpha=0.16,
+                linewidth=0,
             )
     xs = sorted({p[0] for points in figure.series.values() for p in points})
     if xs and len(xs) <= 12 and all(float(x).is_integer() for x in xs):
@@ -109,9 +122,7 @@ def _lines(axes: Axes, figure: Lines) -> None:
 def _bars(axes: Axes, figure: Bars) -> None:
     count = len(figure.series)
     width = 0.8 / count
-    for index, (color, (name, heights)) in enumerate(
-        zip(_colors(count), figure.series.items(), strict=True)
-    ):
+    for index, (color, (name, heights)) in enumerate(zip(_colors(count), figure.series.items(), strict=True)):
         places = [g + (index - (count - 1) / 2) * width for g in range(len(figure.groups))]
         draw = axes.barh if figure.horizontal else axes.bar
         bars = draw(places, heights, width * 0.94, color=color, label=name)

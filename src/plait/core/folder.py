@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,7 @@ class RunFolder:
         return self.path / "stages" / f"{number:02d}-{name}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Hold the folder for one process; the lock dies with its holder.
 
         Raises:
@@ -102,7 +102,9 @@ def read_done(stage: Path) -> Done | None:
 
 def damaged_files(stage: Path, done: Done) -> list[str]:
     """Files of a finished stage that are missing or no longer hold what was written."""
-    return [n for n, digest in done.files.items() if not (stage / n).is_file() or hash_path(stage / n) != digest]
+    return [
+        n for n, digest in done.files.items() if not (stage / n).is_file() or hash_path(stage / n) != digest
+    ]
 
 
 def publish(partial: Path, stage: Path, *, key: str) -> Done:

@@ -27,7 +27,9 @@ def parse_reference(value: object) -> tuple[str, str] | None:
 
 def stage_inputs(stage: type[Stage]) -> list[str]:
     """Names of the settings of a stage that are input paths (also optional ones and lists of them)."""
-    return [name for name, field in stage.model_fields.items() if _holds_input(field.annotation, field.metadata)]
+    return [
+        name for name, field in stage.model_fields.items() if _holds_input(field.annotation, field.metadata)
+    ]
 
 
 def _holds_input(annotation: Any, metadata: list[Any]) -> bool:
@@ -47,3 +49,20 @@ def map_inputs(stage: Stage, change: Callable[[Path], Path]) -> Stage:
         elif isinstance(value, list | tuple):
             updates[name] = type(value)(change(p) for p in value)
     return stage.model_copy(update=updates)
+
+
+def references_of(stage: Stage) -> list[tuple[str, str, str]]:
+    """``(setting, stage, output)`` for every reference in a stage's inputs."""
+    return [
+        (name, *reference)
+        for name in stage_inputs(type(stage))
+        for path in paths_of(getattr(stage, name))
+        if (reference := parse_reference(path)) is not None
+    ]
+
+
+def paths_of(value: Any) -> list[Path]:
+    """The paths held by an input setting: one, several or none."""
+    if isinstance(value, Path):
+        return [value]
+    return [item for item in value if isinstance(item, Path)] if isinstance(value, list | tuple) else []

@@ -13,7 +13,7 @@ import gc
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +175,9 @@ def _finished(place: Path, key: str, *, log: EventLog, root: Path) -> Done | Non
             continue
         damaged = damaged_files(candidate, done)
         if damaged:
-            log.write("warning", message=f"{candidate} was changed after it was finished ({damaged[0]}): not reused")
+            log.write(
+                "warning", message=f"{candidate} was changed after it was finished ({damaged[0]}): not reused"
+            )
             continue
         if candidate != place:
             copy_stage(candidate, place)
@@ -241,7 +243,7 @@ def _show_quarantine(folder: RunFolder, place: Path) -> None:
 @contextmanager
 def _failures_recorded(
     folder: RunFolder, recipe: Recipe, listeners: Sequence[Callable[[Event], None]]
-) -> Iterator[EventLog]:
+) -> Generator[EventLog]:
     """The one place where a run's failures become a line in the log and an error a person can act on."""
     log = EventLog(folder.events, list(listeners))
     try:
@@ -264,7 +266,7 @@ def _failures_recorded(
             where=str(folder.path),
             hint=f"make space, then `plait resume {folder.path}`; finished stages are kept",
         ) from error
-    except Exception as error:  # noqa: BLE001 - the one boundary between stages and the person
+    except Exception as error:
         failed = _unexpected(error, folder, log)
         write_report(folder, recipe)
         raise failed from error
