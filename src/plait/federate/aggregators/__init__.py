@@ -1,0 +1,1 @@
+"""Rules that turn the clients' changes into one."""

@@ -1,0 +1,1 @@
+"""What each client does in a round, and what the server makes of it."""

@@ -1,0 +1,1 @@
+"""How tasks reach clients: straight calls, an engine's actors, or what an interrupted run left behind."""
