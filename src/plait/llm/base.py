@@ -93,7 +93,7 @@ class ChatComponent(Component):
         """
 
     def identity(self) -> str:
-        """What the answers depend on besides the call: recordings made under one identity are replayed only under it."""
+        """What answers depend on besides the call: what was recorded under one identity is replayed only under it."""
         kind = type(self)
         settings = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return f"{kind.__module__}:{kind.__qualname__}{settings}"

@@ -1,36 +1,29 @@
-"""Any OpenAI-compatible server: the openai SDK for the wire, tenacity for retries, one limiter for all calls.
+"""Any OpenAI-compatible server as a chat model.
 
-    model = Endpoint(base_url="https://api.openai.com/v1", model="gpt-4o-mini", api_key_env="OPENAI_API_KEY").open()
+    model = Endpoint(
+        base_url="https://api.openai.com/v1", model="gpt-4o-mini", api_key_env="OPENAI_API_KEY"
+    ).open()
 
-One call: wait for the limiter, send, and on a passing failure (429, 5xx, time-out, lost connection, broken answer) wait and
-send again. A wait holds no slot of the limiter, and a server's Retry-After pauses every call that shares it.
+`plait.llm.endpoint_client` does the calls; these are their settings.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
-import httpx2
-import openai
-import tenacity
-from openai import Omit
 from pydantic import Field, field_validator
 
-from plait.core.seeds import Seeds
-from plait.errors import LLMError, UsageError
-from plait.llm.base import ChatComponent, JSONSchema, Reply, check_call
-from plait.llm.endpoint_errors import MalformedAnswer, failure, is_passing, retry_after_s
-from plait.llm.endpoint_wire import Answer, estimate_tokens, read_answer, request_body
-from plait.llm.limits import Clock, Limiter, Limits, MonotonicClock, Prices
-from plait.llm.schemas import check_reply, check_schema
-from plait.llm.usage import UsageMeter
-from plait.records import Message
+from plait.core.optional import require
+from plait.errors import UsageError
+from plait.llm.base import ChatComponent
+from plait.llm.limits import Clock, Limits, MonotonicClock, Prices
+
+if TYPE_CHECKING:
+    from plait.llm.endpoint_client import EndpointModel
 
 
 class Endpoint(ChatComponent):
@@ -50,9 +43,7 @@ class Endpoint(ChatComponent):
     api_key_env: str | None = None
     """Environment variable that holds the key; no key is sent without it, and none is ever taken from elsewhere."""
 
-    limits: Limits = Field(
-        default_factory=Limits
-    )  # not one shared default: each endpoint has its own limiter
+    limits: Limits = Field(default_factory=Limits)  # not one shared default: each endpoint has its own limiter
     """Rates and budgets; models given the same object share them."""
 
     prices: Prices = Prices()
@@ -65,7 +56,7 @@ class Endpoint(ChatComponent):
     """Longest time one request may take, in seconds, from connecting to the last byte."""
 
     first_wait_s: float = Field(default=0.5, ge=0)
-    """Longest back-off before the second attempt, in seconds; drawn evenly from zero up, and doubled with every attempt."""
+    """Longest back-off before the second attempt, in seconds; drawn evenly from zero up, doubled every attempt."""
 
     max_wait_s: float = Field(default=60.0, ge=0)
     """Longest back-off, in seconds; a server whose Retry-After asks for more fails the call at once."""
@@ -108,7 +99,12 @@ class Endpoint(ChatComponent):
 
         Raises:
             UsageError: The key's variable is not set, or a money budget has no prices.
+            MissingExtra: openai or tenacity is not installed.
         """
+        for package in ("openai", "tenacity"):
+            require(package, extra="llm", feature="a model behind an endpoint")
+        from plait.llm.endpoint_client import EndpointModel
+
         if self.limits.max_money is not None and self.prices == Prices():
             raise UsageError(
                 f"limits.max_money = {self.limits.max_money:g} cannot hold for {self.model} without prices",
@@ -120,192 +116,8 @@ class Endpoint(ChatComponent):
             key = os.environ.get(self.api_key_env, "")
             if not key:
                 raise UsageError(
-                    f"the key of {self.base_url} is expected in the environment variable {self.api_key_env}, which is not set",
+                    f"{self.api_key_env} is not set; it should hold the key of {self.base_url}",
                     code="llm.no-key",
                     hint=f"export {self.api_key_env}=…, or leave out api_key_env for a server without keys",
                 )
         return EndpointModel(self, key=key, limiter=self.limits.limiter, clock=clock or MonotonicClock())
-
-
-class EndpointModel:
-    """An opened endpoint. ``meter.totals`` is what it used so far; it works from any number of event loops."""
-
-    def __init__(self, settings: Endpoint, *, key: str, limiter: Limiter, clock: Clock) -> None:
-        self.settings = settings
-        self.limiter = limiter
-        self.meter = UsageMeter()
-        self._key = key
-        # The SDK would send the organisation of another provider from the environment, and refuses to send no key.
-        self._headers: dict[str, str | Omit] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
-        if not key:
-            self._headers["Authorization"] = Omit()
-        self._clock = clock
-        # A connection belongs to the event loop that opened it.
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
-        self._closed = False
-
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
-        schema: JSONSchema | None = None,
-    ) -> list[Reply]:
-        """See `plait.llm.base.ChatModel.chat`.
-
-        Raises:
-            UsageError: An argument is out of range, or the schema is none.
-            LimitReached: A budget is spent.
-            LLMError: The server refused the call, or kept failing.
-        """
-        check_call(messages, n=n, temperature=temperature, max_tokens=max_tokens, stop=stop)
-        check_schema(schema)
-        if self._closed:
-            raise LLMError(f"{self.settings.model} is closed", code="llm.closed", hint="open it again")
-        settings = self.settings
-        whole = request_body(
-            messages,
-            model=settings.model,
-            n=1 if settings.separate_replies else n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            length_field=settings.length_field,
-            stop=stop,
-            seed=seed,
-            schema=schema,
-            strict_schema=settings.strict_schema,
-            logprobs=settings.logprobs,
-        ) | dict(settings.extra_body)
-        prompt = estimate_tokens(messages)
-        if settings.separate_replies:
-            bodies = [whole if seed is None else whole | {"seed": _nth_seed(seed, i)} for i in range(n)]
-        else:
-            bodies = [whole]
-        each = n // len(bodies)
-        requests = [
-            asyncio.ensure_future(self._send(body, n=each, prompt=prompt, max_tokens=max_tokens))
-            for body in bodies
-        ]
-        try:
-            replies = [reply for answer in await asyncio.gather(*requests) for reply in answer.replies]
-        finally:
-            for request in requests:
-                request.cancel()
-        for reply in replies:
-            check_reply(reply, schema, who=settings.model)
-        self.meter.answered(replies)
-        return replies
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        self._closed = True
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
-
-    async def _send(self, body: dict[str, Any], *, n: int, prompt: int, max_tokens: int) -> Answer:
-        """One request, sent until it is answered or has failed for good."""
-        settings = self.settings
-        sent = 0
-        try:
-            async for attempt in self._retrying():
-                with attempt:
-                    sent = attempt.retry_state.attempt_number
-                    return await self._send_once(body, n=n, prompt=prompt, max_tokens=max_tokens)
-        except (openai.OpenAIError, MalformedAnswer, TimeoutError) as error:
-            raise failure(
-                error,
-                base_url=settings.base_url,
-                model=settings.model,
-                api_key_env=settings.api_key_env,
-                attempts=sent,
-                timeout_s=settings.timeout_s,
-                known_models=await self._known_models(error),
-            ) from error
-        raise AssertionError("tenacity returns or raises")
-
-    async def _send_once(self, body: dict[str, Any], *, n: int, prompt: int, max_tokens: int) -> Answer:
-        prices = self.settings.prices
-        most = n * max_tokens
-        async with self.limiter.admit(tokens=prompt + most, money=prices.of(prompt, most)) as ticket:
-            self.meter.count(requests=1)
-            async with asyncio.timeout(self.settings.timeout_s):
-                response = await self._client().post(
-                    "/chat/completions",
-                    cast_to=httpx2.Response,
-                    body=body,
-                    options={"headers": self._headers},
-                )
-            answer = read_answer(response.text, n=n, prompt_estimate=prompt, prices=prices)
-            ticket.settle(tokens=answer.tokens, money=answer.money)
-        if answer.estimated:
-            self.meter.count(estimated=1)
-        return answer
-
-    def _retrying(self) -> tenacity.AsyncRetrying:
-        settings = self.settings
-        backoff = tenacity.wait_random_exponential(multiplier=settings.first_wait_s, max=settings.max_wait_s)
-        spread = tenacity.wait_random(0, settings.first_wait_s)
-
-        def wait(state: tenacity.RetryCallState) -> float:
-            asked = retry_after_s(_error_of(state))
-            return backoff(state) if asked is None else asked + spread(state)
-
-        def before_sleep(state: tenacity.RetryCallState) -> None:
-            self.meter.count(retries=1)
-            asked = retry_after_s(_error_of(state))
-            if asked:
-                self.limiter.pause(asked)
-
-        return tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(settings.attempts),
-            wait=wait,
-            retry=tenacity.retry_if_exception(
-                lambda e: is_passing(e) and (retry_after_s(e) or 0) <= settings.max_wait_s
-            ),
-            sleep=self._clock.sleep,
-            before_sleep=before_sleep,
-            reraise=True,
-        )
-
-    async def _known_models(self, error: BaseException) -> list[str] | None:
-        """The server's models after a 404, for the hint; ``None`` where it does not list them."""
-        if not isinstance(error, openai.NotFoundError):
-            return None
-        try:
-            return [
-                model.id
-                async for model in self._client().models.list(timeout=10, extra_headers=self._headers)
-            ]
-        except (openai.OpenAIError, ValueError, AttributeError, TypeError):
-            return (
-                None  # the 404 is what the person must hear of; a server without a list changes only its hint
-            )
-
-    def _client(self) -> openai.AsyncOpenAI:
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            client = openai.AsyncOpenAI(
-                api_key=self._key,
-                admin_api_key="",
-                base_url=self.settings.base_url,
-                timeout=self.settings.timeout_s,
-                max_retries=0,
-                _enforce_credentials=False,
-            )
-            self._clients[loop] = client
-        return client
-
-
-def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
-
-
-def _nth_seed(seed: int, i: int) -> int:
-    # The first reply keeps the caller's seed, so that one reply is the same with and without separate_replies.
-    return seed if i == 0 else Seeds(seed).child("reply", i).integer(31)

@@ -14,9 +14,7 @@ from plait.llm.endpoint_errors import MalformedAnswer
 from plait.llm.limits import Prices
 from plait.records import Message
 
-_BYTES_PER_TOKEN = (
-    3  # English has about 4.5 UTF-8 bytes per token and Chinese about 3; estimates are from above
-)
+_BYTES_PER_TOKEN = 3  # English has about 4.5 UTF-8 bytes per token and Chinese about 3; estimates are from above
 _TOKENS_PER_MESSAGE = 8  # role and separators
 
 
@@ -86,7 +84,7 @@ def request_body(
     strict_schema: bool,
     logprobs: bool,
 ) -> dict[str, Any]:
-    """The JSON of a chat completion request; what is not asked for is left out, since servers differ in what they know."""
+    """The JSON of a request; what is not asked for is left out, since servers differ in what they know."""
     body: dict[str, Any] = {
         "model": model,
         "messages": list(messages),
@@ -142,18 +140,14 @@ def read_answer(text: str, *, n: int, prompt_estimate: int, prices: Prices) -> A
         raise MalformedAnswer(f"{f'{place}: ' if place else ''}{first['msg']}, in {_short(text)}") from error
     choices = sorted(completion.choices, key=lambda c: c.index)
     if len(choices) < n:
-        raise MalformedAnswer(
-            f"{n} replies were asked for and {len(choices)} came; set separate_replies: true"
-        )
+        raise MalformedAnswer(f"{n} replies were asked for and {len(choices)} came; set separate_replies: true")
     for choice in choices:
         if choice.message.content is None:
             raise MalformedAnswer(f"a reply has no text ({choice.message.refusal or choice.finish_reason})")
     texts = [choice.message.content or "" for choice in choices[:n]]
     usage = completion.usage
     prompt = usage.prompt_tokens if usage else prompt_estimate
-    written = (
-        usage.completion_tokens if usage else sum(math.ceil(_bytes(t) / _BYTES_PER_TOKEN) for t in texts)
-    )
+    written = usage.completion_tokens if usage else sum(math.ceil(_bytes(t) / _BYTES_PER_TOKEN) for t in texts)
     shares = _share(written, [_bytes(t) for t in texts])
     replies = [
         Reply(

@@ -3,10 +3,10 @@
     limits = Limits(requests_per_minute=500, concurrent=32, max_money=5.0)
     fast, strong = Endpoint(..., limits=limits), Endpoint(..., limits=limits)   # share one budget
 
-Kept libraries were looked at first. aiolimiter serves the smallest waiting amount first, so a large call starves beside
-small ones; it cannot correct an estimated amount once the true one is known; it belongs to one event loop and reads that
-loop's clock. A token bucket, its rule, also lets twice the rate through within one minute after an idle one. Here a window
-of the last 60 s never holds more than the rate, calls are admitted in order of arrival, and estimates are settled.
+Kept libraries were looked at first. aiolimiter serves the smallest waiting amount first, so a large call starves
+beside small ones; it cannot correct an estimate once the true amount is known; it belongs to one event loop and reads
+that loop's clock. A token bucket, its rule, also lets twice the rate through within one minute after an idle one. Here
+a window of the last 60 s never holds more than the rate, calls are admitted in order, and estimates are settled.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ class Prices(Component):
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
         """The price of so many tokens."""
-        return (
-            self.prompt_per_million * prompt_tokens + self.completion_per_million * completion_tokens
-        ) / 1e6
+        return (self.prompt_per_million * prompt_tokens + self.completion_per_million * completion_tokens) / 1e6
 
 
 class Clock(Protocol):
@@ -221,9 +219,7 @@ class Limiter:
             spent.money + spent.reserved_money + ticket.money, limits.max_money
         ):
             return math.inf
-        return max(
-            self._paused_until - now, self._requests.delay(now, 1), self._tokens.delay(now, ticket.tokens)
-        )
+        return max(self._paused_until - now, self._requests.delay(now, 1), self._tokens.delay(now, ticket.tokens))
 
     def _check_totals(self, ticket: Ticket) -> None:
         limits, spent = self.limits, self.spent

@@ -17,8 +17,8 @@ def open_chat(spec: str | Mapping[str, Any] | Component) -> ChatModel:
     """Open a chat model.
 
     Args:
-        spec: A catalog name or dotted path (``"local"``, ``"my.module:MyModel"``), a mapping ``{"use": name, setting: value}``,
-            or a component.
+        spec: A catalog name or dotted path (``"local"``, ``"my.module:MyModel"``), a component, or a mapping
+            ``{"use": name, setting: value}``.
 
     Raises:
         UsageError: The name is unknown, a setting is wrong, or the component is no chat model.
@@ -59,8 +59,7 @@ def chat_component(spec: str | Mapping[str, Any] | Component) -> ChatComponent:
         return kind.model_validate(settings)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
-            for e in error.errors(include_url=False)
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors(include_url=False)
         )
         raise UsageError(f'chat model "{name}": {problems}', code="llm.bad-settings") from error
 

@@ -1,6 +1,6 @@
-"""A model whose answers are written down beforehand: for tests, demos and teaching.
+r"""A model whose answers are written down beforehand: for tests, demos and teaching.
 
-model = Scripted(rules=[{"pattern": r"what is (\\d+) \\+ 0", "answer": r"\\1"}]).open()
+model = Scripted(rules=[{"pattern": r"what is (\d+) \+ 0", "answer": r"\1"}]).open()
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class Rule(Component):
     @model_validator(mode="after")
     def _can_be_expanded(self) -> Self:
         try:
-            re.compile(self.pattern, re.DOTALL).sub(
-                self.answer, ""
-            )  # reads the answer's groups, whatever the text
+            re.compile(self.pattern, re.DOTALL).sub(self.answer, "")  # reads the answer's groups, whatever the text
         except (re.error, IndexError) as error:
             raise ValueError(f"the rule {self.pattern!r} → {self.answer!r} does not work: {error}") from error
         return self
@@ -72,9 +70,7 @@ class Scripted(ChatComponent):
     def _one_script(self) -> Self:
         given = [name for name in ("answers", "table", "rules") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of answers, table and rules, not {' and '.join(given) or 'none'}"
-            )
+            raise ValueError(f"give exactly one of answers, table and rules, not {' and '.join(given) or 'none'}")
         if any(k < 1 for k in self.fail_calls):
             raise ValueError("fail_calls counts from 1")
         return self
@@ -127,9 +123,7 @@ class ScriptedModel:
         """
         check_call(messages, n=n, temperature=temperature, max_tokens=max_tokens, stop=stop)
         check_schema(schema)
-        self.calls.append(
-            ScriptedCall(tuple(messages), n, temperature, max_tokens, tuple(stop), seed, schema)
-        )
+        self.calls.append(ScriptedCall(tuple(messages), n, temperature, max_tokens, tuple(stop), seed, schema))
         number = len(self.calls)
         self.meter.count(requests=1)
         if number in self.script.fail_calls:

@@ -2,8 +2,8 @@
 
     plait llm serve --model smollm2-135m --port 8000
 
-``POST /v1/chat/completions`` · ``GET /v1/models`` · ``GET /health``. It binds to loopback and asks for a bearer token unless
-told otherwise. Concurrent requests are merged into batches by models that batch.
+``POST /v1/chat/completions`` · ``GET /v1/models`` · ``GET /health``. It binds to loopback and asks for a bearer token
+unless told otherwise. Concurrent requests are merged into batches by models that batch.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ def create_app(service: Service) -> Starlette:
         identifier, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         if asked.stream:
             events = completion_events(asked, replies, identifier=identifier, created=created)
-            return StreamingResponse(
-                events, media_type="text/event-stream", headers={"cache-control": "no-cache"}
-            )
+            return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
         return JSONResponse(completion(asked, replies, identifier=identifier, created=created))
 
     async def models(_: Request) -> Response:
@@ -156,9 +154,7 @@ def _guarded(handler: Handler, token: str | None) -> Handler:
         if token is not None:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-                raise BadRequest(
-                    "a bearer token is required, and it must be right", status=401, code="invalid_api_key"
-                )
+                raise BadRequest("a bearer token is required, and it must be right", status=401, code="invalid_api_key")
         return await handler(request)
 
     return check
@@ -215,17 +211,13 @@ async def _failed(_: Request, error: Any) -> Response:
     """A model's own error: the caller's mistakes are 400, spent budgets 429, the rest 500."""
     message = f"{error.message}{f'; {error.hint}' if error.hint else ''}"
     if isinstance(error, UsageError):
-        return JSONResponse(
-            error_body(message, kind="invalid_request_error", code=error.code), status_code=400
-        )
+        return JSONResponse(error_body(message, kind="invalid_request_error", code=error.code), status_code=400)
     if isinstance(error, LimitReached):
         # Waiting does not bring a spent budget back, so clients must not try again.
         body = error_body(message, kind="insufficient_quota", code="insufficient_quota")
         return JSONResponse(body, status_code=429, headers={"x-should-retry": "false"})
     retry = {"x-should-retry": "false"} if isinstance(error, LLMError) else None
-    return JSONResponse(
-        error_body(message, kind="server_error", code=error.code), status_code=500, headers=retry
-    )
+    return JSONResponse(error_body(message, kind="server_error", code=error.code), status_code=500, headers=retry)
 
 
 async def _no_route(request: Request, error: Any) -> Response:

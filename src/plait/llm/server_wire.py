@@ -1,7 +1,7 @@
 """The OpenAI chat API seen from the server: a request read strictly, answers and errors written in its shapes.
 
-A field that would change the answer and is not served here is an error, never ignored; fields that only concern billing or
-bookkeeping (``user``, ``metadata``, …) are accepted.
+A field that would change the answer and is not served here is an error, never ignored; fields that only concern
+billing or bookkeeping (``user``, ``metadata``, …) are accepted.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ _DEFAULTS: Mapping[str, Any] = {  # accepted when they say what happens here any
 class BadRequest(Exception):
     """A request this server cannot serve; ``param`` is the field at fault."""
 
-    def __init__(
-        self, message: str, *, param: str | None = None, status: int = 400, code: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, param: str | None = None, status: int = 400, code: str | None = None) -> None:
         super().__init__(message)
         self.param = param
         self.status = status
@@ -101,9 +99,7 @@ class ChatRequest(_Strict):
     logprobs: bool = False
     stream: bool = False
     stream_options: _StreamOptions = _StreamOptions()
-    response_format: Annotated[_Text | _JSONObject | _JSONSchema, Field(discriminator="type")] = _Text(
-        type="text"
-    )
+    response_format: Annotated[_Text | _JSONObject | _JSONSchema, Field(discriminator="type")] = _Text(type="text")
 
     @property
     def conversation(self) -> list[Message]:
@@ -161,9 +157,7 @@ def read_request(body: bytes) -> ChatRequest:
         raise BadRequest(f"{place}: {what}", param=place) from error
 
 
-def completion(
-    request: ChatRequest, replies: Sequence[Reply], *, identifier: str, created: int
-) -> dict[str, Any]:
+def completion(request: ChatRequest, replies: Sequence[Reply], *, identifier: str, created: int) -> dict[str, Any]:
     """The whole answer.
 
     Args:
@@ -190,9 +184,14 @@ def completion_events(
 ) -> Iterator[str]:
     """The answer as server-sent events: per choice its text and its end, then the usage if asked for.
 
-    Models here answer whole, so a choice's text is one event; errors still arrive with their own status, before any event.
+    Models here answer whole, so a choice's text is one event, and an error still has its own status.
     """
-    head = {"id": identifier, "object": "chat.completion.chunk", "created": created, "model": request.model}
+    head: dict[str, Any] = {
+        "id": identifier,
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": request.model,
+    }
     if request.stream_options.include_usage:
         head["usage"] = None
     for i, reply in enumerate(replies):
@@ -210,9 +209,7 @@ def completion_events(
     yield "data: [DONE]\n\n"
 
 
-def error_body(
-    message: str, *, kind: str, param: str | None = None, code: str | None = None
-) -> dict[str, Any]:
+def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """An error as OpenAI clients expect it."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -229,9 +226,7 @@ def _usage(replies: Sequence[Reply]) -> dict[str, int]:
 
 def _logprobs(reply: Reply) -> dict[str, Any]:
     # Replies carry numbers without the tokens they belong to; an empty token is what the API allows for that.
-    tokens = [
-        {"token": "", "bytes": None, "logprob": value, "top_logprobs": []} for value in reply.logprobs or ()
-    ]
+    tokens = [{"token": "", "bytes": None, "logprob": value, "top_logprobs": []} for value in reply.logprobs or ()]
     return {"content": tokens, "refusal": None}
 
 
