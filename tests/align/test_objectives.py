@@ -109,9 +109,7 @@ def test_rewards_and_shares_in_the_table() -> None:
 @pytest.mark.parametrize("loss", EVERY_LOSS, ids=lambda loss: f"{loss.name}-{getattr(loss, 'per_token', '')}")
 @pytest.mark.parametrize("reduce", [Mean(), LogMeanExp(beta_prime=0.7)], ids=["mean", "dr"])
 def test_gradients_equal_finite_differences(loss: BaseLoss, reduce: Mean | LogMeanExp) -> None:
-    batch = replace(
-        batch_of([0.3, -1.2, 2.7, 0.9]), weight=torch.tensor([1.0, 2, 0.5, 1], dtype=torch.float64)
-    )
+    batch = replace(batch_of([0.3, -1.2, 2.7, 0.9]), weight=torch.tensor([1.0, 2, 0.5, 1], dtype=torch.float64))
     objective = Objective(loss, beta=FixedBeta(value=0.4), reduce=reduce)
 
     def value(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
@@ -298,9 +296,7 @@ def test_selection_works_where_the_weights_underflow() -> None:
     assert kept.tolist() == [True, True, True, True, False]
 
 
-@pytest.mark.parametrize(
-    ("count", "drop", "kept"), [(10, 0.2, 8), (5, 0.4, 3), (10, 0.9, 1), (1, 0.2, 1), (3, 0.9, 1)]
-)
+@pytest.mark.parametrize(("count", "drop", "kept"), [(10, 0.2, 8), (5, 0.4, 3), (10, 0.9, 1), (1, 0.2, 1), (3, 0.9, 1)])
 def test_selection_counts(count: int, drop: float, kept: int) -> None:
     statistics = GapStatistics(mean_average=0.0, spread_average=1.0, spread_updates=1, corrected=False)
     mask = GaussianSelection(drop=drop).keep(torch.randn(count), statistics, seeds=SEEDS)

@@ -125,9 +125,7 @@ class Objective:
         table = {"loss": losses.detach(), "gap": seen, "kept": kept.to(seen), "weight": weight}
         if self.needs_reference:
             table["chosen_reward"] = self.beta.value * (batch.policy_chosen - batch.reference_chosen).detach()
-            table["rejected_reward"] = (
-                self.beta.value * (batch.policy_rejected - batch.reference_rejected).detach()
-            )
+            table["rejected_reward"] = self.beta.value * (batch.policy_rejected - batch.reference_rejected).detach()
         scalars = {
             "loss": float(loss.detach()),
             "gap": float(seen.mean()),

@@ -1,0 +1,151 @@
+"""Records to token pairs: boundaries, limits, and every reason a record is set aside for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from plait.align.pairs import Problem, TokenLimits, TokenPair, tokenise_pairs
+from plait.errors import ModelError
+
+# Bytes, plus one merge over the boundary of "a|b", as real vocabularies have.
+ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
+VOCABULARY = {token: n for n, token in enumerate([*ALPHABET, "ab"])}
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def tokenizer(**special: str) -> Any:
+    core = Tokenizer(models.BPE(vocab=VOCABULARY, merges=[("a", "b")]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core, **({"eos_token": "</s>"} | special))
+
+
+def record(prompt: Any, chosen: Any, rejected: Any, name: str = "r") -> dict[str, Any]:
+    return {"id": name, "prompt": prompt, "chosen": chosen, "rejected": rejected, "source": "test"}
+
+
+def says(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def only(result: Any) -> TokenPair:
+    assert (len(result.pairs), result.problems) == (1, [])
+    return result.pairs[0]
+
+
+def test_plain_text() -> None:
+    t = tokenizer()
+    pair = only(tokenise_pairs([record("say ", "yes", "no")], tokenizer=t))
+    assert t.decode(pair.prompt) == "say "
+    assert t.decode(pair.chosen) == "yes</s>"
+    assert t.decode(pair.rejected) == "no</s>"
+    assert (pair.length, pair.longest_branch) == (4 + 4 + 3, 8)
+
+
+def test_no_end_token_when_completions_were_cut_off() -> None:
+    t = tokenizer()
+    pair = only(tokenise_pairs([record("say ", "yes", "no")], tokenizer=t, limits=TokenLimits(append_eos=False)))
+    assert (t.decode(pair.chosen), t.decode(pair.rejected)) == ("yes", "no")
+
+
+def test_boundary_moves_back_where_tokens_merge() -> None:
+    """ "xa" + "b…" is x, ab: the prompt's own last token does not exist in the joined text."""
+    t = tokenizer()
+    pair = only(tokenise_pairs([record("xa", "by", "z")], tokenizer=t))
+    assert t.decode(pair.prompt) == "x"
+    assert t.decode(pair.chosen) == "aby</s>"
+    assert t.decode(pair.rejected) == "az</s>"
+
+
+@given(st.text(alphabet="abxy ", max_size=8), st.text("abxy ", min_size=1), st.text("abxy ", min_size=1))
+def test_joined_branches_are_the_tokens_of_the_joined_text(prompt: str, chosen: str, rejected: str) -> None:
+    t = tokenizer()
+    result = tokenise_pairs([record(prompt, chosen, rejected)], tokenizer=t)
+    for pair in result.pairs:
+        start = 1 if pair.prompt[0] == t.eos_token_id else 0
+        assert list(pair.prompt + pair.chosen)[start:-1] == t.encode(prompt + chosen)
+        assert list(pair.prompt + pair.rejected)[start:-1] == t.encode(prompt + rejected)
+    assert len(result.pairs) + len(result.problems) == 1
+    assert bool(result.problems) == (chosen == rejected)
+
+
+def test_shared_words_of_the_completions_stay_in_the_completions() -> None:
+    """Lengths and sums are those of the whole completion, as in other trainers."""
+    t = tokenizer()
+    pair = only(tokenise_pairs([record("q ", "the cat", "the dog")], tokenizer=t))
+    assert t.decode(pair.prompt) == "q "
+
+
+def test_conversation() -> None:
+    t = tokenizer()
+    t.chat_template = TEMPLATE
+    user, good, bad = (
+        {"role": r, "content": c} for r, c in [("user", "hi"), ("assistant", "hello"), ("assistant", "no")]
+    )
+    pair = only(tokenise_pairs([record([user], [good], [bad])], tokenizer=t))
+    assert t.decode(pair.prompt) == "<user>hi\n<assistant>"
+    assert t.decode(pair.chosen) == "hello\n"  # the template ends a turn; nothing is added
+    assert t.decode(pair.rejected) == "no\n"
+
+
+def test_conversation_without_a_template() -> None:
+    turn = [{"role": "user", "content": "hi"}]
+    other = [{"role": "assistant", "content": "yo"}]
+    with pytest.raises(ModelError, match="no chat template"):
+        tokenise_pairs([record(turn, turn, other)], tokenizer=tokenizer())
+
+
+def test_empty_prompt_starts_with_a_token_that_predicts() -> None:
+    with_bos = tokenizer(bos_token="<s>")
+    assert only(tokenise_pairs([record("", "yes", "no")], tokenizer=with_bos)).prompt == (with_bos.bos_token_id,)
+    without = tokenizer()
+    assert only(tokenise_pairs([record("", "yes", "no")], tokenizer=without)).prompt == (without.eos_token_id,)
+
+
+def test_long_completions_are_cut_each_by_itself_and_counted() -> None:
+    t = tokenizer()
+    result = tokenise_pairs(
+        [record("q", "123456", "78"), record("q", "123456", "abcdef")],
+        tokenizer=t,
+        limits=TokenLimits(max_completion=4),
+    )
+    assert [t.decode(p.chosen) for p in result.pairs] == ["1234", "1234"]
+    assert t.decode(result.pairs[0].rejected) == "78</s>"
+    assert result.completions_cut == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (record("q", "", "no"), "empty completion"),
+        (record("q", "yes", ""), "empty completion"),
+        (record("q", "same", "same"), "chosen and rejected are the same text"),
+        (record("q", "12345-a", "12345-b"), "chosen and rejected are the same tokens"),
+        (record("long prompt", "a", "b"), "prompt longer than max_prompt"),
+        (record(None, "a", "b"), "missing text"),
+        (record("q", [{"role": "assistant", "content": "a"}], "b"), "prompt, chosen and rejected are not of one kind"),
+        (
+            record([], [{"role": "assistant", "content": ""}], [{"role": "assistant", "content": "b"}]),
+            "empty completion",
+        ),
+    ],
+)
+def test_problems_are_named_and_the_rest_goes_on(bad: dict[str, Any], reason: str) -> None:
+    t = tokenizer()
+    result = tokenise_pairs(
+        [bad, record("q", "yes", "no", "good")],
+        tokenizer=t,
+        limits=TokenLimits(max_prompt=4, max_completion=5),
+    )
+    assert [p.id for p in result.pairs] == ["good"]
+    assert result.problems == [Problem("r", reason)]
+    assert result.reasons == {reason: 1}

@@ -1,0 +1,65 @@
+"""Random two-layer models of several families, and random pairs, for exact comparisons."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+)
+
+from plait.align.pairs import TokenPair
+
+VOCABULARY = 97
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def configuration(family: str) -> PretrainedConfig:
+    if family == "gpt2":
+        return GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=1, eos_token_id=2
+        )
+    if family == "gemma":
+        return GemmaConfig(**_SIZES, head_dim=8)
+    if family == "mistral-window":
+        return MistralConfig(**_SIZES, sliding_window=6)
+    return {"llama": LlamaConfig, "qwen2": Qwen2Config}[family](**_SIZES)
+
+
+def tiny_model(family: str = "llama", *, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(configuration(family), attn_implementation="sdpa")
+    # Freshly initialised weights give nearly uniform predictions: make differences visible.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(5)
+    return model.eval()
+
+
+def random_pairs(count: int, *, seed: int = 0, longest: int = 12) -> list[TokenPair]:
+    draw = random.Random(seed)
+
+    def tokens() -> tuple[int, ...]:
+        return tuple(draw.randrange(3, VOCABULARY) for _ in range(draw.randint(1, longest)))
+
+    return [TokenPair(f"pair-{n}", tokens(), tokens(), tokens()) for n in range(count)]
