@@ -8,18 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
-from plait.cli.output import Json, Root, print_json, print_table
+from plait.cli.output import Json, Root, examples, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command("ls", epilog="Examples: `plait ls` · `plait ls stage` · `plait ls run --json`")(ls)
-    app.command("show", epilog="Examples: `plait show data.curate` · `plait show my_package.stages:Mine`")(show)
-    app.command("doctor", epilog="Example: `plait doctor --json`")(doctor)
+    panel = "Parts"
+    app.command("ls", epilog=_LS, rich_help_panel=panel)(ls)
+    app.command("show", epilog=_SHOW, rich_help_panel=panel)(show)
+    app.command("doctor", epilog=_DOCTOR, rich_help_panel=panel)(doctor)
+
+
+_LS = examples(
+    ("plait ls", "everything"), ("plait ls stage", "what a recipe's `use:` can name"), ("plait ls run", "runs here")
+)
+_SHOW = examples(
+    ("plait show data.curate", "its settings and outputs"), ("plait show my_package.stages:Mine", "your own")
+)
+_DOCTOR = examples(("plait doctor --json", "for a program"))
 
 
 def ls(
-    kind: Annotated[str | None, typer.Argument(help="stage, engine, llm, model, recipe or run; all by default.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="stage, engine, llm, model, recipe or run; all by default.")
+    ] = None,
     *,
     root: Root = Path("runs"),
     json: Json = False,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+import plait
 from plait.cli import catalog, llm, models, recipes, runs
+from plait.cli.output import examples
 
 app = typer.Typer(
     name="plait",
     help="From raw text to an aligned model and to the agents that run on it.",
-    epilog=(
-        "Examples: `plait run quickstart` the whole loop on this machine · "
-        "`plait ls stage` what recipes can use · `plait new quickstart` a recipe of your own · "
-        "`plait watch last` follow a run"
+    epilog=examples(
+        ("plait run quickstart", "the whole loop on this machine, in minutes"),
+        ("plait ls", "what recipes can use, the shipped recipes, and the runs here"),
+        ("plait new quickstart my.yaml", "a recipe of your own"),
+        ("plait watch last", "follow a run from another terminal"),
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -24,8 +28,26 @@ app = typer.Typer(
 )
 for part in (recipes, runs, catalog):
     part.register(app)
-app.add_typer(models.app, name="models")
-app.add_typer(llm.app, name="llm")
+app.add_typer(models.app, name="models", rich_help_panel="Parts")
+app.add_typer(llm.app, name="llm", rich_help_panel="Parts")
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(f"plait {plait.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From raw text to an aligned model and to the agents that run on it."""
+    del version
 
 
 def main() -> None:
@@ -36,8 +58,5 @@ def main() -> None:
         app()
     except PlaitError as error:
         for problem in getattr(error, "problems", None) or [error]:
-            print(f"error: {problem}", file=sys.stderr)
+            typer.echo(f"error: {problem}", err=True)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("interrupted; `plait resume last` goes on from here", file=sys.stderr)
-        sys.exit(130)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from plait.cli.output import Json, print_json, print_table
+from plait.cli.output import Json, examples, print_json, print_table
 
 app = typer.Typer(help="List and fetch language models.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
-@app.command("ls", epilog="Example: `plait models ls --json`")
+@app.command("ls", epilog=examples(("plait models ls --json", "for a program")))
 def ls(*, json: Json = False) -> None:
     """List the models known by name, and which are ready here."""
     from plait.models import list_models
@@ -23,7 +23,7 @@ def ls(*, json: Json = False) -> None:
     print_table(["name", "state", "size", "what it is"], [[r.name, r.state, r.size, r.summary] for r in rows])
 
 
-@app.command("get", epilog="Example: `plait models get smollm2-135m`")
+@app.command("get", epilog=examples(("plait models get smollm2-135m", "converts the packaged weights once")))
 def get(
     name: Annotated[str, typer.Argument(help="A known name, a hub id, a folder or a .gguf file.")],
     *,

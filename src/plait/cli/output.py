@@ -12,6 +12,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 Root = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="PLAIT_RUNS")]
 
 
+def examples(*commands: tuple[str, str]) -> str:
+    """The end of a verb's help: commands that work as they are, each with what it does."""
+    return "**Examples**\n\n" + "\n".join(f"* `{command}` {what}" for command, what in commands)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

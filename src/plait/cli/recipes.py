@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plait.cli.output import Json, Root, print_json
+from plait.cli.output import Json, Root, examples, print_json
+
+if TYPE_CHECKING:
+    from plait.core.folder import RunFolder
+    from plait.core.recipe import Recipe
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. `align.steps=72`.")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, e.g. `align.steps=72`."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command("run", epilog=_RUN_EXAMPLES)(run)
-    app.command("check", epilog=_CHECK_EXAMPLES)(check)
-    app.command("new", epilog="Example: `plait new quickstart my.yaml`")(new)
-    app.command("schema", epilog="Example: `plait schema > plait.schema.json`, then point your editor at it.")(schema)
+    panel = "Recipes"
+    app.command("run", epilog=_RUN, rich_help_panel=panel)(run)
+    app.command("check", epilog=_CHECK, rich_help_panel=panel)(check)
+    app.command("new", epilog=_NEW, rich_help_panel=panel)(new)
+    app.command("schema", epilog=_SCHEMA, rich_help_panel=panel)(schema)
 
 
-_RUN_EXAMPLES = (
-    "Examples: `plait run quickstart` · `plait run quickstart align.steps=72 seed=3` · "
-    "`plait run my.yaml --engine ray --address 10.0.0.5:6379` · `plait run my.yaml --json`"
+_RUN = examples(
+    ("plait run quickstart", "a shipped recipe"),
+    ("plait run my.yaml align.steps=72 seed=3", "a file, with two settings changed"),
+    ("plait run my.yaml --engine ray --address head:6379", "on a Ray cluster"),
+    ("plait run my.yaml --json", "for a program: folder, headlines and facts"),
 )
-_CHECK_EXAMPLES = "Examples: `plait check my.yaml` · `plait check my.yaml align.steps=72`"
+_CHECK = examples(
+    ("plait check my.yaml", "every problem at once, each with file:line"),
+    ("plait check my.yaml align.steps=72 --json", "with an override, for a program"),
+)
+_NEW = examples(("plait new quickstart my.yaml", "then edit my.yaml and `plait run my.yaml`"))
+_SCHEMA = examples(("plait schema > plait.schema.json", "point your editor's YAML plug-in at it"))
 
 
 def run(
@@ -63,14 +76,18 @@ def run_in(folder: object, recipe: object, *, engine: str, address: str | None, 
     assert isinstance(folder, RunFolder)
     assert isinstance(recipe, Recipe)
     find("engine", engine)  # a wrong name is an error now, not after minutes of other stages
-    with terminal_view() as listener:
-        result = run_recipe(
-            recipe,
-            folder=folder,
-            open_engine=lambda: _open_engine(engine, address),
-            listeners=[listener],
-            fresh=fresh,
-        )
+    try:
+        with terminal_view() as listener:
+            result = run_recipe(
+                recipe,
+                folder=folder,
+                open_engine=lambda: _open_engine(engine, address),
+                listeners=[listener],
+                fresh=fresh,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; go on with: plait resume {folder.path}", err=True)
+        raise typer.Exit(130) from None
     if json:
         stages = {s.name: folder.read_report(folder.stage(n, s.name)) for n, s in enumerate(recipe.ordered(), 1)}
         print_json(
@@ -105,7 +122,12 @@ def check(recipe: RecipeName, overrides: Overrides = None, *, json: Json = False
         if not json:
             raise
         problems = getattr(error, "problems", [error])
-        print_json({"ok": False, "problems": [{"where": p.where, "code": p.code, "message": str(p)} for p in problems]})
+        print_json(
+            {
+                "ok": False,
+                "problems": [{"where": p.where, "code": p.code, "message": str(p)} for p in problems],
+            }
+        )
         raise typer.Exit(2) from error
     if json:
         print_json({"ok": True, "name": loaded.name, "stages": [s.name for s in loaded.ordered()]})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plait.cli.output import Json, Root, print_json, print_table
+from plait.cli.output import Json, Root, examples, print_json, print_table
 
 if TYPE_CHECKING:
     from plait.core.folder import RunFolder
@@ -19,10 +19,19 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, the
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the command line."""
-    app.command("watch", epilog="Example: `plait watch last`")(watch)
-    app.command("resume", epilog="Example: `plait resume last`")(resume)
-    app.command("diff", epilog="Example: `plait diff quickstart-3f2a quickstart-91c4`")(diff)
-    app.command("rm", epilog="Example: `plait rm quickstart-3f2a`")(rm)
+    panel = "Runs"
+    app.command("watch", epilog=_WATCH, rich_help_panel=panel)(watch)
+    app.command("resume", epilog=_RESUME, rich_help_panel=panel)(resume)
+    app.command("diff", epilog=_DIFF, rich_help_panel=panel)(diff)
+    app.command("rm", epilog=_RM, rich_help_panel=panel)(rm)
+
+
+_WATCH = examples(
+    ("plait watch", "the run that was active last"), ("plait watch quickstart-3f2a --once", "its state now")
+)
+_RESUME = examples(("plait resume last", "after a kill, a full disk or a mended input"))
+_DIFF = examples(("plait diff quickstart-3f2a quickstart-91c4", "settings, environment and results"))
+_RM = examples(("plait rm quickstart-3f2a --yes", "without being asked"))
 
 
 def watch(
@@ -67,7 +76,13 @@ def _summary(folder: RunFolder, state: Any) -> dict[str, Any]:
         "error": state.error or None,
         "warnings": state.warnings,
         "stages": {
-            name: {"state": s.state, "seconds": s.seconds, "headline": s.headline, "done": s.done, "total": s.total}
+            name: {
+                "state": s.state,
+                "seconds": s.seconds,
+                "headline": s.headline,
+                "done": s.done,
+                "total": s.total,
+            }
             for name, s in state.stages.items()
         },
     }
