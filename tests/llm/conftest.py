@@ -15,9 +15,7 @@ from plait.llm.server import bind, url_of
 def run_app(app) -> Iterator[str]:
     """An ASGI application in a uvicorn thread on loopback; gives ``http://127.0.0.1:PORT/v1``."""
     listener = bind("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
-    )
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:

@@ -50,7 +50,7 @@ class BatchCounts:
         computed: Completions truly computed; the rest were equal to one of these.
         batches: Batches computed.
         prompt_tokens: Prompt tokens of all replies asked for.
-        prefilled_tokens: Prompt tokens truly read: equal rows once, and a batch's common beginning once.
+        prefilled_tokens: Prompt tokens truly read: equal rows once, and what a batch's prompts share once.
     """
 
     calls: int = 0
@@ -96,6 +96,7 @@ class Batcher(Generic[R]):
         max_batch_tokens: Most tokens of a batch: rows × (longest prompt + ``max_tokens``). One row always fits.
         window_s: How long the oldest waiting row waits for company, in seconds.
         remember: How many results are kept for equal rows that come later.
+        prefill_tokens: Prompt tokens that ``compute`` reads for a batch of these prompts; by default all of them.
 
     Example:
         >>> batcher = Batcher(lambda rows: [sum(r.prompt) for r in rows], max_batch=8)
@@ -113,8 +114,10 @@ class Batcher(Generic[R]):
         max_batch_tokens: int = 1 << 20,
         window_s: float = 0.01,
         remember: int = 4096,
+        prefill_tokens: Callable[[Sequence[tuple[int, ...]]], int] | None = None,
     ) -> None:
         self._compute = compute
+        self._prefill_tokens = prefill_tokens or all_prompt_tokens
         self._max_batch = max_batch
         self._max_batch_tokens = max_batch_tokens
         self._window_s = window_s
@@ -249,7 +252,7 @@ class Batcher(Generic[R]):
             self._counts,
             batches=self._counts.batches + 1,
             computed=self._counts.computed + len(rows),
-            prefilled_tokens=self._counts.prefilled_tokens + _prefilled([row.prompt for row in rows]),
+            prefilled_tokens=self._counts.prefilled_tokens + self._prefill_tokens([row.prompt for row in rows]),
         )
         for (row, waiting), result in zip(batch, results, strict=True):
             self._known[row] = result
@@ -292,9 +295,11 @@ def _closed() -> LLMError:
     return LLMError("the model is closed", code="llm.closed", hint="open it again")
 
 
-def _prefilled(prompts: Sequence[tuple[int, ...]]) -> int:
-    """Tokens read when the common beginning of a batch is read once; every row reads at least its last token."""
-    first, last = min(prompts), max(prompts)  # of all pairs, these two agree least
-    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    common = min(common, *(len(p) - 1 for p in prompts)) if len(prompts) > 1 else 0
-    return common + sum(len(p) - common for p in prompts)
+def all_prompt_tokens(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Prompt tokens of a batch that shares nothing.
+
+    Example:
+        >>> all_prompt_tokens([(1, 2), (1, 2)])
+        4
+    """
+    return sum(len(p) for p in prompts)

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from plait.core.optional import require
 from plait.errors import UsageError
 from plait.llm.base import ChatComponent
-from plait.llm.limits import Clock, Limits, MonotonicClock, Prices
+from plait.llm.limits import Limiter, Limits, Prices
 
 if TYPE_CHECKING:
     from plait.llm.endpoint_client import EndpointModel
@@ -91,11 +91,11 @@ class Endpoint(ChatComponent):
         shaping = {"model": self.model, "extra_body": dict(self.extra_body)}
         return f"endpoint{json.dumps(shaping, sort_keys=True)}"
 
-    def open(self, *, clock: Clock | None = None) -> EndpointModel:
+    def open(self, *, limiter: Limiter | None = None) -> EndpointModel:
         """Read the key and make the client; nothing is sent yet.
 
         Args:
-            clock: What back-off waits by; tests bring their own.
+            limiter: Shares another's account and clock; by default the one of ``limits``.
 
         Raises:
             UsageError: The key's variable is not set, or a money budget has no prices.
@@ -120,4 +120,4 @@ class Endpoint(ChatComponent):
                     code="llm.no-key",
                     hint=f"export {self.api_key_env}=…, or leave out api_key_env for a server without keys",
                 )
-        return EndpointModel(self, key=key, limiter=self.limits.limiter, clock=clock or MonotonicClock())
+        return EndpointModel(self, key=key, limiter=limiter or self.limits.limiter)

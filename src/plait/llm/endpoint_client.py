@@ -18,21 +18,23 @@ import tenacity
 from openai import Omit
 
 from plait.core.seeds import Seeds
-from plait.errors import LLMError
 from plait.llm.base import JSONSchema, Reply, check_call
 from plait.llm.endpoint import Endpoint
 from plait.llm.endpoint_errors import MalformedAnswer, failure, is_passing, retry_after_s
 from plait.llm.endpoint_wire import Answer, estimate_tokens, read_answer, request_body
-from plait.llm.limits import Clock, Limiter
+from plait.llm.limits import Limiter
 from plait.llm.schemas import check_reply, check_schema
 from plait.llm.usage import UsageMeter
 from plait.records import Message
 
 
 class EndpointModel:
-    """An opened endpoint. ``meter.totals`` is what it used so far; it works from any number of event loops."""
+    """An opened endpoint. ``meter.totals`` is what it used so far.
 
-    def __init__(self, settings: Endpoint, *, key: str, limiter: Limiter, clock: Clock) -> None:
+    It works in any number of event loops, at once or one after another; end each with `aclose`.
+    """
+
+    def __init__(self, settings: Endpoint, *, key: str, limiter: Limiter) -> None:
         self.settings = settings
         self.limiter = limiter
         self.meter = UsageMeter()
@@ -41,10 +43,8 @@ class EndpointModel:
         self._headers: dict[str, str | Omit] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
         if not key:
             self._headers["Authorization"] = Omit()
-        self._clock = clock
         # A connection belongs to the event loop that opened it.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
-        self._closed = False
 
     async def chat(
         self,
@@ -66,8 +66,6 @@ class EndpointModel:
         """
         check_call(messages, n=n, temperature=temperature, max_tokens=max_tokens, stop=stop)
         check_schema(schema)
-        if self._closed:
-            raise LLMError(f"{self.settings.model} is closed", code="llm.closed", hint="open it again")
         settings = self.settings
         whole = request_body(
             messages,
@@ -102,8 +100,7 @@ class EndpointModel:
         return replies
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        self._closed = True
+        """Close the connections of this event loop; a later call makes new ones."""
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.close()
@@ -168,7 +165,7 @@ class EndpointModel:
             retry=tenacity.retry_if_exception(
                 lambda e: is_passing(e) and (retry_after_s(e) or 0) <= settings.max_wait_s
             ),
-            sleep=self._clock.sleep,
+            sleep=self.limiter.clock.sleep,
             before_sleep=before_sleep,
             reraise=True,
         )

@@ -162,7 +162,7 @@ class Limiter:
     def __init__(self, limits: Limits, *, clock: Clock | None = None) -> None:
         self.limits = limits
         self.spent = Spent()
-        self._clock = clock or MonotonicClock()
+        self.clock = clock or MonotonicClock()
         self._requests = _Window(limits.requests_per_minute)
         self._tokens = _Window(limits.tokens_per_minute)
         self._paused_until = -math.inf
@@ -190,7 +190,7 @@ class Limiter:
     def pause(self, seconds: float) -> None:
         """Admit nothing for that long: a server that says ``Retry-After`` to one call means all of them."""
         with self._lock:
-            self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+            self._paused_until = max(self._paused_until, self.clock.now() + seconds)
 
     async def _enter(self, ticket: Ticket) -> _Entry:
         waiter = _Waiter(asyncio.get_running_loop())
@@ -212,7 +212,7 @@ class Limiter:
     def _delay(self, ticket: Ticket) -> float:
         """Seconds until the first in the queue may go; infinite while only the end of another request can tell."""
         self._check_totals(ticket)
-        limits, spent, now = self.limits, self.spent, self._clock.now()
+        limits, spent, now = self.limits, self.spent, self.clock.now()
         if limits.concurrent is not None and spent.in_flight >= limits.concurrent:
             return math.inf
         if _over(spent.tokens + spent.reserved_tokens + ticket.tokens, limits.max_tokens) or _over(
@@ -242,7 +242,7 @@ class Limiter:
             )
 
     def _take(self, ticket: Ticket) -> _Entry:
-        spent, now = self.spent, self._clock.now()
+        spent, now = self.spent, self.clock.now()
         spent.requests += 1
         spent.in_flight += 1
         spent.reserved_tokens += ticket.tokens
@@ -279,7 +279,7 @@ class Limiter:
         if math.isinf(delay):
             await waiter.turn.wait()
             return
-        waits = [asyncio.ensure_future(self._clock.sleep(delay)), asyncio.ensure_future(waiter.turn.wait())]
+        waits = [asyncio.ensure_future(self.clock.sleep(delay)), asyncio.ensure_future(waiter.turn.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

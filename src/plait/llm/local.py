@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from plait.models.generate import Completion
     from plait.models.language_model import LanguageModel
 
+_SHORTEST_SHARED = 8  # a shorter common beginning is read with each row
 _RENDERINGS_KEPT = 4096  # a population often sends one prompt thousands of times
 
 
@@ -113,6 +114,7 @@ class LocalChat:
             max_batch_tokens=settings.max_batch_tokens,
             window_s=settings.window_ms / 1000,
             remember=settings.remember,
+            prefill_tokens=_prefill_tokens,
         )
 
     @property
@@ -224,3 +226,16 @@ def _row_seeds(seed: int | None, n: int) -> list[int]:
     """A seed per reply; the first ones do not change when more replies are asked for."""
     root = Seeds(secrets.randbits(63) if seed is None else seed)
     return [root.child("reply", i).integer() for i in range(n)]
+
+
+def _prefill_tokens(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens `plait.models.generate` reads for a batch: equal prompts once, and a long common beginning once."""
+    distinct = set(prompts)
+    if len(distinct) == 1:
+        return len(prompts[0])
+    first, last = min(distinct), max(distinct)  # of all pairs, these two agree least
+    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    common = min(common, *(len(p) - 1 for p in distinct))
+    if common < _SHORTEST_SHARED:
+        common = 0
+    return common + sum(len(p) - common for p in distinct)
