@@ -152,6 +152,8 @@ def describe_difference(call: Call, recorded: Call) -> str:
             continue
         if part == "messages":
             parts.append(_message_difference(value, recorded[part]))
+        elif part == "model":
+            parts.append(f"the model {_text_difference(value, recorded[part])}")
         else:
             parts.append(f"{part} is {_short(value)}, recorded {_short(recorded[part])}")
     return "; ".join(parts)
@@ -162,16 +164,18 @@ def _message_difference(asked: Sequence[Message], recorded: Sequence[Message]) -
         if a["role"] != b["role"]:
             return f"messages[{i}] is by {a['role']}, recorded by {b['role']}"
         if a["content"] != b["content"]:
-            at = next(
-                (k for k, (x, y) in enumerate(zip(a["content"], b["content"], strict=False)) if x != y),
-                min(len(a["content"]), len(b["content"])),
-            )
-            start = max(0, at - 20)
-            ours, theirs = (m["content"][start : at + 40] for m in (a, b))
-            return f"messages[{i}] differs from character {at} on: {ours!r}, recorded {theirs!r}"
+            return f"messages[{i}] {_text_difference(a['content'], b['content'])}"
         if a != b:
             return f"messages[{i}] has other fields: {_short(a)}, recorded {_short(b)}"
     return f"there are {len(asked)} messages, recorded {len(recorded)}"
+
+
+def _text_difference(ours: str, theirs: str) -> str:
+    """Where two texts begin to differ, with what is around that place."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+    around = slice(max(0, at - 20), at + 40)
+    return f"differs from character {at} on: {ours[around]!r}, recorded {theirs[around]!r}"
 
 
 def _likeness(a: Sequence[Message], b: Sequence[Message]) -> float:
