@@ -19,9 +19,7 @@ JOINT = Quota(
         Share(values=("judge", "college"), share=0.375),
     ),
 )
-AGE = Quota(
-    attributes=("age",), shares=(Share(values=("young",), share=0.25), Share(values=("old",), share=0.75))
-)
+AGE = Quota(attributes=("age",), shares=(Share(values=("young",), share=0.25), Share(values=("old",), share=0.75)))
 
 
 def test_largest_remainders_by_hand() -> None:

@@ -167,9 +167,7 @@ def test_a_failed_dependency_fails_its_dependants_with_the_same_error() -> None:
     ("policy", "expected"),
     [("keep", [101, 202, 303]), ("restart", [1, 1, "agents.stopped"]), ("stop", ["agents.stopped"] * 3)],
 )
-def test_errors_go_to_the_caller_and_the_policy_decides_about_the_actor(
-    policy: str, expected: list[object]
-) -> None:
+def test_errors_go_to_the_caller_and_the_policy_decides_about_the_actor(policy: str, expected: list[object]) -> None:
     async def test() -> None:
         async with Runtime() as runtime:
             supervision = Supervision.model_validate({"on_error": policy, "max_restarts": 2})
@@ -413,9 +411,7 @@ def test_stop_ends_an_actor_after_what_is_in_its_mailbox() -> None:
             await stop
             with pytest.raises(EngineError, match="stopped"):
                 await after
-            assert (
-                await runtime.spawn(Counter, 7, name="counter").call("add", 1) == 8
-            )  # the name is free again
+            assert await runtime.spawn(Counter, 7, name="counter").call("add", 1) == 8  # the name is free again
 
     run(test)
 
@@ -474,9 +470,7 @@ def test_an_actor_that_fails_to_release_is_reported_and_others_are_released() ->
 
     async def test() -> None:
         reported: list[str] = []
-        asyncio.get_running_loop().set_exception_handler(
-            lambda _, facts: reported.append(str(facts["exception"]))
-        )
+        asyncio.get_running_loop().set_exception_handler(lambda _, facts: reported.append(str(facts["exception"])))
         async with Runtime() as runtime:
             for _ in range(2):
                 await runtime.spawn(Bad).call("add", 1)

@@ -62,9 +62,7 @@ def play(
         turns: list[tuple[int, int]] = []
         async with Runtime() as runtime:
             world = runtime.spawn(Total, factor)
-            players = {
-                f"p{i}": runtime.spawn(Giver, f"p{i}", i, dies_in if i == 2 else None) for i in range(1, 4)
-            }
+            players = {f"p{i}": runtime.spawn(Giver, f"p{i}", i, dies_in if i == 2 else None) for i in range(1, 4)}
             journal = Journal(folder, key=key) if folder else None
             simulation = Simulation(runtime, world, players, journal)
             done = await simulation.run(rounds, on_turn=lambda number, count: turns.append((number, count)))

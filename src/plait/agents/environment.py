@@ -90,9 +90,7 @@ class Environment:
             )
         listeners = self._listeners.setdefault(name, [])
         if (listener, method) in listeners:
-            raise UsageError(
-                f'{listener!r}.{method} already listens to "{name}"', code="agents.listening-twice"
-            )
+            raise UsageError(f'{listener!r}.{method} already listens to "{name}"', code="agents.listening-twice")
         listeners.append((listener, method))
 
     async def unlisten(self, name: str, listener: Address) -> None:

@@ -97,9 +97,7 @@ class Population(Component):
             raise ValueError(f"an attribute is given by two quotas: {', '.join(names)}")
         for _, field, _, _ in Formatter().parse(self.template):
             if field is not None and field not in names:
-                raise ValueError(
-                    f'the template mentions "{field}", which no quota gives ({", ".join(names)})'
-                )
+                raise ValueError(f'the template mentions "{field}", which no quota gives ({", ".join(names)})')
         return self
 
     def draw(self, seeds: Seeds) -> list[Background]:
@@ -110,9 +108,7 @@ class Population(Component):
         columns: dict[str, list[str]] = {}
         for quota in self.quotas:
             counts = apportion([share.share for share in quota.shares], self.size)
-            dealt = [
-                share.values for share, count in zip(quota.shares, counts, strict=True) for _ in range(count)
-            ]
+            dealt = [share.values for share, count in zip(quota.shares, counts, strict=True) for _ in range(count)]
             order = seeds.child("quota", *quota.attributes).numpy().permutation(self.size)
             for position, name in enumerate(quota.attributes):
                 columns[name] = [dealt[i][position] for i in order]
@@ -120,9 +116,7 @@ class Population(Component):
         people: list[Background] = []
         for number in range(self.size):
             attributes = {name: column[number] for name, column in columns.items()}
-            people.append(
-                Background(f"agent-{number:0{width}d}", attributes, self.template.format_map(attributes))
-            )
+            people.append(Background(f"agent-{number:0{width}d}", attributes, self.template.format_map(attributes)))
         return people
 
 

@@ -56,9 +56,7 @@ class Runtime:
 
     def __init__(self, *, in_flight: int = 1000) -> None:
         if in_flight < 1:
-            raise UsageError(
-                f"in_flight = {in_flight}: at least one method must run", code="agents.in-flight"
-            )
+            raise UsageError(f"in_flight = {in_flight}: at least one method must run", code="agents.in-flight")
         self.in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._named: dict[str, Address] = {}
@@ -106,9 +104,7 @@ class Runtime:
             UsageError: There is none.
         """
         if name not in self._named:
-            raise UsageError(
-                f'no actor is named "{name}"', code="agents.unknown", hint=nearest(name, self._named)
-            )
+            raise UsageError(f'no actor is named "{name}"', code="agents.unknown", hint=nearest(name, self._named))
         return self._named[name]
 
     def send(self, address: Address, method: str, arguments: Sequence[object]) -> Result:
@@ -187,9 +183,7 @@ class Runtime:
             UsageError: Called by an actor of this runtime, which would wait for its own end.
         """
         if asyncio.current_task() in self._workers:
-            raise UsageError(
-                "an actor cannot close the runtime that runs it", code="agents.close-from-inside"
-            )
+            raise UsageError("an actor cannot close the runtime that runs it", code="agents.close-from-inside")
         self._closed = True
         workers = list(self._workers)
         for worker in workers:
@@ -390,9 +384,7 @@ def _method(address: Address, actor: Actor, name: str) -> Callable[..., Any]:
     method = None if name.startswith("_") else getattr(actor, name, None)
     if not callable(method):
         known = [n for n in dir(actor) if not n.startswith("_") and callable(getattr(actor, n, None))]
-        raise _NoSuchMethod(
-            f'{address!r} has no method "{name}"', code="agents.no-method", hint=nearest(name, known)
-        )
+        raise _NoSuchMethod(f'{address!r} has no method "{name}"', code="agents.no-method", hint=nearest(name, known))
     return cast("Callable[..., Any]", method)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,12 +30,14 @@ class Turn:
         messages: What it saw and said.
         action: What it did, as plain JSON; ``None`` if nothing valid.
         error: Why there is no action, in a few words; empty if there is one.
+        facts: Numbers about it, such as the tokens it cost.
     """
 
     agent: str
     messages: tuple[Message, ...]
     action: Any
     error: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,7 @@ class Simulation:
         outcome, _ = await self.world.call("settle", past.number, _actions(past.turns))
         if outcome != past.outcome:
             raise RunError(
-                f"round {past.number} was recorded with the outcome {past.outcome}, "
-                f"but its actions give {outcome}",
+                f"round {past.number} was recorded with the outcome {past.outcome}, but its actions give {outcome}",
                 code="agents.journal-differs",
                 where=str(self.journal.folder) if self.journal else None,
                 hint="the world changed since; remove the recorded rounds",

@@ -4,4 +4,10 @@ from __future__ import annotations
 
 from plait.core.catalog import Entry
 
-STAGES: dict[str, Entry] = {}
+STAGES: dict[str, Entry] = {
+    "agents.guessing_game": Entry(
+        "plait.flows.simulate:GuessingGame",
+        "a population with backgrounds plays guess 2/3 of the average",
+        extra="agents",
+    ),
+}
