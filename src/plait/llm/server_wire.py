@@ -151,10 +151,16 @@ def read_request(body: bytes) -> ChatRequest:
     try:
         return ChatRequest.model_validate(asked)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        what = "is not supported here" if first["type"] == "extra_forbidden" else first["msg"]
+        # Where a field may be one of several things, the problem that lies deepest is the one of the thing meant.
+        worst = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
+        place = ".".join(str(part) for part in worst["loc"] if _is_place(part))
+        what = "is not supported here" if worst["type"] == "extra_forbidden" else worst["msg"]
         raise BadRequest(f"{place}: {what}", param=place) from error
+
+
+def _is_place(part: str | int) -> bool:
+    """Whether a part of an error's location is a field or index, not pydantic's name for one choice of a union."""
+    return isinstance(part, int) or (part.isidentifier() and part != "str")
 
 
 def completion(request: ChatRequest, replies: Sequence[Reply], *, identifier: str, created: int) -> dict[str, Any]:
