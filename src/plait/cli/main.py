@@ -55,7 +55,7 @@ def main() -> None:
     from plait.errors import PlaitError
 
     try:
-        app()
+        app(prog_name="plait")
     except PlaitError as error:
         for problem in getattr(error, "problems", None) or [error]:
             typer.echo(f"error: {problem}", err=True)
