@@ -3,8 +3,8 @@
     lm = load("smollm2-135m")
     [answer] = generate(lm, [lm.encode(lm.render(messages))], max_new_tokens=64, seeds=[7])
 
-`resolve` finds the files, `gguf` makes them loadable, `language_model` loads them; `generate`, `constrain` and `logprobs` read
-from a loaded model, `adapters` changes it. Importing this package does not import torch.
+`source` finds the files, `gguf` makes them loadable, `language_model` loads them; `generation`, `constrain` and
+`logprobs` read from a loaded model, `adapters` changes it. Importing this package does not import torch.
 """
 
 from __future__ import annotations
@@ -13,16 +13,52 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from plait.models.adapters import (
+        LoRA,
+        adapter_vector,
+        attach_lora,
+        load_adapter,
+        save_adapter,
+        set_adapter_vector,
+        without_adapter,
+    )
+    from plait.models.generation import Completion, generate
     from plait.models.language_model import LanguageModel, load
-    from plait.models.resolve import ModelSource, resolve
+    from plait.models.logprobs import sequence_logprobs
+    from plait.models.source import ModelSource, resolve
 
-__all__ = ["LanguageModel", "ModelSource", "load", "resolve"]
+__all__ = [
+    "Completion",
+    "LanguageModel",
+    "LoRA",
+    "ModelSource",
+    "adapter_vector",
+    "attach_lora",
+    "generate",
+    "load",
+    "load_adapter",
+    "resolve",
+    "save_adapter",
+    "sequence_logprobs",
+    "set_adapter_vector",
+    "without_adapter",
+]
 
 _HOME = {
+    "Completion": "plait.models.generation",
     "LanguageModel": "plait.models.language_model",
-    "ModelSource": "plait.models.resolve",
+    "LoRA": "plait.models.adapters",
+    "ModelSource": "plait.models.source",
+    "adapter_vector": "plait.models.adapters",
+    "attach_lora": "plait.models.adapters",
+    "generate": "plait.models.generation",
     "load": "plait.models.language_model",
-    "resolve": "plait.models.resolve",
+    "load_adapter": "plait.models.adapters",
+    "resolve": "plait.models.source",
+    "save_adapter": "plait.models.adapters",
+    "sequence_logprobs": "plait.models.logprobs",
+    "set_adapter_vector": "plait.models.adapters",
+    "without_adapter": "plait.models.adapters",
 }
 
 

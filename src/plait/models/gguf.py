@@ -1,10 +1,10 @@
 """A GGUF file becomes, once, a folder of safetensors that every library loads.
 
-    $PLAIT_CACHE/models/<hash of the file>/   config.json · model.safetensors · tokenizer.json · chat_template.jinja · plait.json
+    $PLAIT_CACHE/models/<hash of the file>/   config.json · model.safetensors · tokenizer.json · plait.json …
 
-`transformers` can read GGUF itself, but takes many seconds each time and marks the model as quantised, which trainers and
-peft then refuse. The folder appears by one rename, under a lock: a killed conversion leaves nothing that looks finished,
-and two processes convert once.
+`transformers` can read GGUF itself, but takes many seconds each time and marks the model as quantised, which trainers
+and peft then refuse. The folder appears by one rename, under a lock: a killed conversion leaves nothing that looks
+finished, and two processes convert once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def convert(file: Path) -> Path:
     """The folder with the model in a GGUF file as float32 safetensors; made now if it is not there.
 
     Raises:
-        ModelError: The file is damaged, of an architecture that `transformers` cannot read, or the cache cannot be written.
+        ModelError: The file is damaged or of an unknown architecture, or the cache cannot be written.
     """
     from filelock import FileLock
 
@@ -109,7 +109,7 @@ def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             f"the GGUF file cannot be read: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}",
             code="model.unreadable",
             where=str(file),
-            hint="if the download was cut short, fetch it again; otherwise its architecture may be unknown to transformers",
+            hint="fetch it again if the download was cut short; transformers may also not know its architecture",
         ) from error
     _split_digits(tokenizer, file)
     config = read.config

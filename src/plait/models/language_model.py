@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from plait.core.optional import require
 from plait.errors import ModelError, UsageError, nearest
 from plait.models.quiet import quiet_loading
-from plait.models.resolve import ModelSource, hub_offline, resolve
+from plait.models.source import ModelSource, hub_offline, resolve
 from plait.records import Message
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from plait.models.constrain import Grammars
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -48,6 +51,14 @@ class LanguageModel:
         ids = set(declared) if isinstance(declared, list) else {declared}
         ids.add(self.tokenizer.eos_token_id)
         return frozenset(i for i in ids if i is not None)
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """Compiled JSON Schemas for this model's tokens."""
+        from plait.models.constrain import Grammars
+
+        scores = self.model.get_output_embeddings().weight.shape[0]
+        return Grammars(self.tokenizer, vocabulary=scores, ends=sorted(self.eos_ids))
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """A conversation as the one string the model was trained on.
@@ -86,18 +97,14 @@ class LanguageModel:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""
-        return str(
-            self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def load(
-    name: str | ModelSource, *, dtype: str = "float32", device: Literal["auto"] | str = "cpu"
-) -> LanguageModel:
+def load(name: str | ModelSource, *, dtype: str = "float32", device: Literal["auto"] | str = "cpu") -> LanguageModel:
     """Load a model and its tokenizer.
 
-    A GGUF file is converted once (tens of seconds) and read from the cache afterwards (about a second). A Hub model that is
-    not on this machine is downloaded.
+    A GGUF file is converted once (tens of seconds) and read from the cache afterwards (about a second). A Hub model
+    that is not on this machine is downloaded.
 
     Args:
         name: What `resolve` accepts, or what it returned.
@@ -160,9 +167,7 @@ def download(source: ModelSource) -> Path:
 
     try:
         return Path(
-            snapshot_download(
-                source.name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-            )
+            snapshot_download(source.name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
         )
     except RepositoryNotFoundError as error:
         raise ModelError(

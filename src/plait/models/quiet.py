@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -12,12 +14,28 @@ def quiet_loading() -> Iterator[None]:
 
     They would tear through the terminal of a run, which has a progress line of its own. Warnings are left alone.
     """
+    from transformers import modeling_gguf_pytorch_utils as gguf_reading
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, bar = logging.is_progress_bar_enabled(), gguf_reading.tqdm
     logging.disable_progress_bar()
+    # The GGUF reader draws with tqdm itself, which no setting of transformers reaches.
+    gguf_reading.tqdm = _without_bar
     try:
         yield
     finally:
+        gguf_reading.tqdm = bar
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_adapting() -> Iterator[None]:
+    """Hide the one deprecation in `transformers` that peft 0.21 trips over; the user can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
+
+
+def _without_bar(items: Iterable[Any], desc: str = "") -> Iterable[Any]:  # noqa: ARG001 - tqdm's signature
+    return items

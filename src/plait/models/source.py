@@ -1,9 +1,9 @@
 """From a name to the files of a model, without loading them.
 
-    resolve("smollm2-135m")        the model that came with the package index
-    resolve("org/name")            a Hugging Face Hub id, from the local Hub cache or to be downloaded by `load`
-    resolve("models/mine")         a folder written by `save_pretrained`
-    resolve("mine.Q4_K_M.gguf")    a GGUF file; `load` converts it once
+resolve("smollm2-135m")        the model that came with the package index
+resolve("org/name")            a Hugging Face Hub id, from the local Hub cache or to be downloaded by `load`
+resolve("models/mine")         a folder written by `save_pretrained`
+resolve("mine.Q4_K_M.gguf")    a GGUF file; `load` converts it once
 """
 
 from __future__ import annotations
