@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from typing import Any
 
 import torch
@@ -63,3 +64,23 @@ def random_pairs(count: int, *, seed: int = 0, longest: int = 12) -> list[TokenP
         return tuple(draw.randrange(3, VOCABULARY) for _ in range(draw.randint(1, longest)))
 
     return [TokenPair(f"pair-{n}", tokens(), tokens(), tokens()) for n in range(count)]
+
+
+def lora(model: Any, *, seed: int = 0, scale: float = 0.0, dropout: float = 0.0) -> Any:
+    """A peft adapter around a tiny Llama; ``scale`` > 0 moves it away from its base."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    model.requires_grad_(False)
+    settings = LoraConfig(
+        r=4, lora_alpha=8, lora_dropout=dropout, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 reads a property that transformers 5.23 has renamed.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        adapted = get_peft_model(model, settings)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(scale * torch.randn_like(parameter))
+    return adapted.eval()

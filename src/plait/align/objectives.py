@@ -156,6 +156,15 @@ class Objective:
             by_chosen, by_rejected = torch.autograd.grad(result.loss, (chosen, rejected))
         return replace(result, loss=result.loss.detach()), by_chosen, by_rejected
 
+    def settings(self) -> dict[str, Any]:
+        """What it is made of, as plain JSON: equal for objectives that give equal numbers from equal state."""
+        parts = {"base": self.base, "beta": self.beta, "select": self.select, "reduce": self.reduce}
+        named = {name: [type(part).__name__, part.model_dump(mode="json")] for name, part in parts.items()}
+        return named | {
+            "statistics": [self.statistics.momentum, self.statistics.corrected],
+            "seeds": [self.seeds.seed, *self.seeds.path],
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything a checkpoint needs to continue with the same numbers; plain JSON."""
         return {"steps": self.steps, "statistics": self.statistics.state_dict()}
