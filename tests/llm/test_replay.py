@@ -288,7 +288,8 @@ from plait.llm.replay import Replay
 from plait.llm.scripted import Scripted
 
 async def main():
-    model = Replay(inner=Scripted(rules=[{{"pattern": "(.*)", "answer": r"<\\1>"}}]), path=pathlib.Path({str(path)!r})).open()
+    inner = Scripted(rules=[{{"pattern": "(.*)", "answer": r"<\\1>"}}])
+    model = Replay(inner=inner, path=pathlib.Path({str(path)!r})).open()
     i = 0
     while True:
         await model.chat([{{"role": "user", "content": str(i)}}])

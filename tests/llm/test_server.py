@@ -258,7 +258,7 @@ def test_logprobs_travel_through_server_and_endpoint(serve_app):
 
 def test_a_taken_port_is_said():
     listener = bind("127.0.0.1", 0)
-    with pytest.raises(UsageError, match="cannot listen on 127.0.0.1:"):
+    with pytest.raises(UsageError, match=r"cannot listen on 127\.0\.0\.1:"):
         bind("127.0.0.1", listener.getsockname()[1])
     listener.close()
 

@@ -27,7 +27,7 @@ from plait.llm.usage import UsageMeter
 from plait.records import Message
 
 if TYPE_CHECKING:
-    from plait.models.generate import Completion
+    from plait.models import Completion
     from plait.models.language_model import LanguageModel
 
 _SHORTEST_SHARED = 8  # a shorter common beginning is read with each row
@@ -71,7 +71,7 @@ class LocalModel(ChatComponent):
 
     def identity(self) -> str:
         """The weights by name, or by content where the name is a path; and what shapes the sampling."""
-        from plait.models.resolve import resolve
+        from plait.models import resolve
 
         at_path = Path(self.model).exists()
         weights = resolve(self.model).fingerprint() if at_path else self.model
@@ -86,8 +86,7 @@ class LocalModel(ChatComponent):
             ModelError: The model or adapter cannot be found or read.
             MissingExtra: torch or transformers is not installed.
         """
-        from plait.models.adapters import load_adapter
-        from plait.models.language_model import load
+        from plait.models import load, load_adapter
 
         language_model = load(self.model, dtype=self.dtype, device=self.device)
         if self.adapter is not None:
@@ -185,7 +184,7 @@ class LocalChat:
         await asyncio.to_thread(self._batcher.close)
 
     def _compute(self, rows: Sequence[Row]) -> list[Completion]:
-        from plait.models.generate import generate
+        from plait.models import generate
 
         group = rows[0].group
         return generate(
