@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from plait.core.catalog import TABLES, find, load, table
 from plait.core.component import Component
 from plait.core.recipe import load_recipe, recipe_summary, shipped_recipes
-from plait.core.recipe_check import RESERVED
+from plait.core.recipe_stage import RESERVED
 from plait.core.schema import json_schema
 from plait.core.stage import Stage
 

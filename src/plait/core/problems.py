@@ -16,26 +16,47 @@ class Problems:
 
     Args:
         located: The recipe, for line numbers.
-        typed: Key paths that were set on the command line: their problems are placed there, not in the file.
+        typed: Key paths whose values came from the command line: their problems are placed there, not in the file.
     """
 
     located: Located
-    found: list[RecipeError] = field(default_factory=list[RecipeError])
     typed: set[KeyPath] = field(default_factory=set[KeyPath])
+    _found: list[tuple[int, RecipeError]] = field(default_factory=list[tuple[int, RecipeError]])
 
     def add(self, message: str, *, code: str, path: KeyPath, hint: str | None = None) -> None:
         """Note a problem at a key path."""
-        typed = any(path[: len(prefix)] == prefix for prefix in self.typed)
-        where = _COMMAND_LINE if typed else self.located.where(*path)
-        self.found.append(RecipeError(message, code=f"recipe.{code}", where=where, hint=hint))
+        if self.is_typed(path):
+            self._note(0, _COMMAND_LINE, message, code, hint)
+        else:
+            self._note(self.located.line(*path), self.located.where(*path), message, code, hint)
 
     def add_typed(self, message: str, *, hint: str | None) -> None:
         """Note a problem with an override itself."""
-        self.found.append(RecipeError(message, code="recipe.bad-override", where=_COMMAND_LINE, hint=hint))
+        self._note(0, _COMMAND_LINE, message, "bad-override", hint)
+
+    def is_typed(self, path: KeyPath) -> bool:
+        """Whether the value at a key path, or what holds it, came from the command line."""
+        return any(path[:end] in self.typed for end in range(1, len(path) + 1))
 
     def stop(self) -> None:
-        """Raise the first problem, carrying all of them; does nothing when there is none."""
-        if self.found:
-            first = self.found[0]
-            first.problems = tuple(self.found)
-            raise first
+        """Raise the first problem in the order of the file, carrying all of them; does nothing when there is none."""
+        if self._found:
+            errors = tuple(error for _, error in sorted(self._found, key=lambda found: found[0]))
+            errors[0].problems = errors
+            raise errors[0]
+
+    def _note(self, line: int, where: str, message: str, code: str, hint: str | None) -> None:
+        # One line each, whatever text a value holds.
+        error = RecipeError(" ".join(message.split()), code=f"recipe.{code}", where=where, hint=hint)
+        self._found.append((line, error))
+
+
+def shorten(value: object, *, most: int = 60) -> str:
+    """A value as shown in a message.
+
+    Example:
+        >>> shorten("x" * 100, most=10)
+        "'xxxxxxxx…"
+    """
+    shown = repr(value)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -13,14 +13,14 @@ Everything that can be wrong is found by `plait.core.recipe_check`, all of it at
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from plait.core.references import references_of
 from plait.core.stage import Stage
-from plait.core.yaml import dump_yaml, load_yaml
+from plait.core.yaml import KeyPath, dump_yaml, load_yaml
 from plait.errors import RecipeError, UsageError, nearest
 
 
@@ -31,6 +31,8 @@ class RecipeStage:
     Args:
         needs: Stages that must be finished first: named under ``needs``, or referred to.
         settings: What the recipe says, with variables put in and paths made absolute.
+        component: The settings as an object, ready to run.
+        lines: Key path below the stage → line in the file.
     """
 
     name: str
@@ -38,17 +40,19 @@ class RecipeStage:
     needs: tuple[str, ...]
     settings: Mapping[str, Any]
     component: Stage
+    lines: Mapping[KeyPath, int] = field(default_factory=dict[KeyPath, int], compare=False)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. ``next`` holds commands its report suggests."""
+    """A checked recipe. ``next`` holds commands its report suggests; ``vars`` are already put in."""
 
     name: str
     seed: int
     engine: str
     stages: tuple[RecipeStage, ...]
     next: tuple[str, ...] = ()
+    vars: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
     def ordered(self) -> list[RecipeStage]:
         """Stages so that each comes after what it needs; otherwise as written."""
@@ -70,9 +74,7 @@ class Recipe:
             needs = {"needs": explicit} if explicit else {}
             stages.append({"name": stage.name, "use": stage.use} | needs | dict(stage.settings))
         suggested = {"next": list(self.next)} if self.next else {}
-        return dump_yaml(
-            {"name": self.name, "seed": self.seed, "engine": self.engine} | suggested | {"stages": stages}
-        )
+        return dump_yaml({"name": self.name, "seed": self.seed, "engine": self.engine} | suggested | {"stages": stages})
 
 
 def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -105,9 +107,7 @@ def shipped_recipe(name: str) -> Path:
     """
     known = {path.stem: path for path in shipped_recipes()}
     if name not in known:
-        raise UsageError(
-            f'no shipped recipe is called "{name}"', code="recipe.unknown", hint=nearest(name, known)
-        )
+        raise UsageError(f'no shipped recipe is called "{name}"', code="recipe.unknown", hint=nearest(name, known))
     return known[name]
 
 
@@ -124,7 +124,7 @@ def _find_file(source: str) -> Path:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or "/" in source:
-        near = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        hint = nearest(path.name, near) if near else "check the path"
-        raise RecipeError("no such recipe file", code="recipe.not-found", where=source, hint=hint)
+        near = [str(path.parent / p.name) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        known = [*near, *(shipped.stem for shipped in shipped_recipes())]
+        raise RecipeError("no such recipe file", code="recipe.not-found", where=source, hint=nearest(source, known))
     return shipped_recipe(source)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, cast
 
-from plait.core.problems import Problems
+from plait.core.problems import Problems, shorten
 from plait.core.yaml import KeyPath, parse_value
 from plait.errors import RecipeError, nearest
 
@@ -15,77 +15,108 @@ _VARIABLE = re.compile(r"\$\{vars\.([A-Za-z][\w-]*)\}")
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[str], problems: Problems) -> None:
     """Set each ``key=value``: ``stage.setting``, ``name``, ``seed``, ``engine`` or ``vars.name``; in place."""
-    stages = {stage["name"]: index for index, stage in enumerate(data["stages"])}
-    variables = cast("dict[str, Any]", data.get("vars") or {})
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             problems.add_typed(f'"{text}" has no value', hint="write key=value, e.g. align.steps=72")
             continue
-        first, *rest = key.removeprefix("stages.").split(".")
-        if first in stages and rest:
-            path: KeyPath = ("stages", stages[first], *rest)
-        elif first in ("name", "seed", "engine") and not rest:
-            path = (first,)
-        elif first == "vars" and len(rest) == 1 and rest[0] in variables:
-            path = ("vars", rest[0])
-        else:
-            known = [*stages, "name", "seed", "engine", *(f"vars.{name}" for name in variables)]
-            wanted = key if first == "vars" else first
-            problems.add_typed(f'"{key}" names nothing in this recipe', hint=nearest(wanted, known))
+        path = _find(key, data, problems)
+        if path is None:
             continue
         try:
-            _set(data, path, parse_value(value))
+            path = _set(data, path, parse_value(value))
         except RecipeError as error:
             problems.add_typed(f'"{text}": {error.message}', hint=error.hint)
-        except (TypeError, ValueError, IndexError, KeyError):
-            problems.add_typed(
-                f'"{text}": there is nothing at {key} to set', hint="check the path of the setting"
-            )
+        except (TypeError, ValueError, IndexError):
+            problems.add_typed(f'"{text}": there is nothing at {key} to set', hint="check the path of the setting")
         else:
             problems.typed.add(path)
 
 
 def substitute_variables(data: dict[str, Any], problems: Problems) -> None:
     """Put the values under ``vars`` in place of ``${vars.name}``; a value that is nothing else keeps its type."""
-    variables = cast("dict[str, Any]", data.get("vars") or {})
+    variables = _mapping(data.get("vars"))
+    for name, value in variables.items():
+        if isinstance(value, str) and "${" in value:
+            shown = f"the variable {name} is {shorten(value)}, and variables refer to nothing"
+            problems.add(shown, code="bad-reference", path=("vars", name), hint="write the value itself")
 
     def substitute(value: Any, path: KeyPath) -> Any:
         if isinstance(value, dict):
-            mapping = cast("dict[Any, Any]", value)
-            return {key: substitute(item, (*path, key)) for key, item in mapping.items()}
+            return {key: substitute(item, (*path, key)) for key, item in _mapping(value).items()}
         if isinstance(value, list):
             return [substitute(item, (*path, index)) for index, item in enumerate(cast("list[Any]", value))]
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "${vars." not in value:
             return value
-        for name in _VARIABLE.findall(value):
-            if name not in variables:
-                problems.add(
-                    f'"{value}" refers to a variable that is not under `vars:`',
-                    code="dangling-reference",
-                    path=path,
-                    hint=nearest(name, variables),
-                )
-                return value
+        unknown = [name for name in _VARIABLE.findall(value) if name not in variables]
+        if unknown or not _VARIABLE.search(value):
+            shown = f"{shorten(value)} refers to a variable that is not under `vars:`"
+            hint = nearest(unknown[0], variables) if unknown else "write ${vars.name}"
+            problems.add(shown, code="dangling-reference", path=path, hint=hint)
+            return value
+        if any(("vars", name) in problems.typed for name in _VARIABLE.findall(value)):
+            problems.typed.add(path)
         whole = _VARIABLE.fullmatch(value)
-        return variables[whole[1]] if whole else _VARIABLE.sub(lambda m: str(variables[m[1]]), value)
+        return variables[whole[1]] if whole else _VARIABLE.sub(lambda m: _text(variables[m[1]]), value)
 
     data["stages"] = substitute(data["stages"], ("stages",))
 
 
-def _set(data: dict[str, Any], path: KeyPath, value: Any) -> None:
-    """Set a nested value, making mappings on the way; numbers in the path index lists."""
-    target: Any = data
-    for step in path[:-1]:
-        if isinstance(target, list):
-            target = cast("list[Any]", target)[int(step)]
-        elif isinstance(target, dict):
-            target = cast("dict[Any, Any]", target).setdefault(step, {})
-        else:
-            raise TypeError(step)
-    if isinstance(target, list):
-        cast("list[Any]", target)[int(path[-1])] = value
-    elif isinstance(target, dict):
-        target[path[-1]] = value
+def _find(key: str, data: dict[str, Any], problems: Problems) -> KeyPath | None:
+    """The key path an override means, or ``None`` after a complaint."""
+    stages = {
+        str(stage["name"]): index
+        for index, stage in enumerate(_mapping(stage) for stage in data["stages"])
+        if "name" in stage
+    }
+    variables = _mapping(data.get("vars"))
+    first, *rest = key.removeprefix("stages.").split(".")
+    if first in stages and rest and all(rest):
+        return ("stages", stages[first], *rest)
+    if first in ("name", "seed", "engine") and not rest:
+        return (first,)
+    if first == "vars" and len(rest) == 1 and rest[0] in variables:
+        return ("vars", rest[0])
+    if first in stages:
+        problems.add_typed(f'"{key}" is a stage, not a setting', hint=f"write {first}.setting=value")
     else:
-        raise TypeError(path[-1])
+        known = [*stages, "name", "seed", "engine", *(f"vars.{name}" for name in variables)]
+        problems.add_typed(
+            f'"{key}" names nothing in this recipe', hint=nearest(key if first == "vars" else first, known)
+        )
+    return None
+
+
+def _set(data: dict[str, Any], path: KeyPath, value: Any) -> KeyPath:
+    """Set a nested value, making mappings on the way; returns the path with list indices as numbers."""
+    holder: Any = data
+    done: KeyPath = ()
+    for step in path:
+        key, holder = _slot(holder, step)
+        done = (*done, key)
+        if len(done) == len(path):
+            holder[key] = value
+        elif isinstance(key, str) and holder.get(key) is None:
+            # `lora:` with nothing after it is an empty mapping to whoever sets lora.rank.
+            inner: dict[str, Any] = {}
+            holder[key] = inner
+            holder = inner
+        else:
+            holder = holder[key]
+    return done
+
+
+def _slot(holder: Any, step: str | int) -> tuple[str | int, Any]:
+    """The key or index that a step of a path means in a mapping or list."""
+    if not isinstance(holder, dict | list):
+        raise TypeError(step)
+    return int(step) if isinstance(holder, list) else step, cast("Any", holder)
+
+
+def _text(value: Any) -> str:
+    """A variable inside a longer text, written as YAML writes it."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -44,6 +44,11 @@ class RayEngine:
     Raises:
         MissingExtra: Ray is not installed.
         EngineError: The cluster cannot be joined, or Ray cannot be started.
+
+    Example:
+        >>> with RayEngine(address="head:6379") as engine:  # doctest: +SKIP
+        ...     engine.map(len, ["a", "bc"])
+        [1, 2]
     """
 
     name = "ray"
