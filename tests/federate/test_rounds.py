@@ -11,7 +11,8 @@ from plait.core.seeds import Seeds
 from plait.errors import ModelError, StrandError
 from plait.federate.algorithms.base import Reply
 from plait.federate.algorithms.fedavg import FedAvg
-from plait.federate.learners.numpy_linear import NumpyLinear, batch_of
+from plait.federate.batches import batch_of
+from plait.federate.learners.numpy_linear import NumpyLinear
 from plait.federate.payload import Payload
 from plait.federate.rounds import run_rounds
 from plait.federate.selection import select_clients

@@ -90,9 +90,7 @@ class Payload:
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
-    def pack(
-        cls, arrays: Mapping[str, npt.NDArray[Any]], *, meta: Mapping[str, Any] | None = None
-    ) -> Payload:
+    def pack(cls, arrays: Mapping[str, npt.NDArray[Any]], *, meta: Mapping[str, Any] | None = None) -> Payload:
         """Copy arrays into one buffer, in the order given.
 
         Raises:
@@ -237,11 +235,7 @@ def _read_header(raw: bytes) -> dict[str, Any]:
         header = unpacker.unpack()
     except (msgpack.UnpackException, ValueError) as error:
         raise _bad(f"the header is not msgpack ({error})") from error
-    if (
-        not isinstance(header, dict)
-        or set(header) != {"manifest", "meta"}
-        or not isinstance(header["meta"], dict)
-    ):
+    if not isinstance(header, dict) or set(header) != {"manifest", "meta"} or not isinstance(header["meta"], dict):
         raise _bad("the header does not hold a manifest and meta")
     return header
 

@@ -10,4 +10,9 @@ STAGES: dict[str, Entry] = {
         "a population with backgrounds plays guess 2/3 of the average",
         extra="agents",
     ),
+    "federate.lora": Entry(
+        "plait.flows.federate:FederateLoRA",
+        "owners of texts fine-tune one adapter together; what each of them gains",
+        extra="federate",
+    ),
 }

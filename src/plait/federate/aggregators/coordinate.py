@@ -140,9 +140,7 @@ def _middle_mean(rows: Rows, *, low: int, high: int) -> Vector:
 def _checked(rows: npt.ArrayLike) -> Rows:
     table = np.asarray(rows, dtype=np.float32)
     if table.ndim != 2 or len(table) == 0:
-        raise StrandError(
-            f"rows of shape {list(table.shape)} are not [clients, parameters]", code="federate.shape"
-        )
+        raise StrandError(f"rows of shape {list(table.shape)} are not [clients, parameters]", code="federate.shape")
     if not np.isfinite(table).all():
         raise StrandError("some numbers are NaN or infinite", code="federate.not-finite")
     return table

@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from plait.core.component import Component
 from plait.core.seeds import Seeds
-from plait.errors import StrandError
+from plait.errors import ModelError, StrandError
 from plait.federate.aggregators.base import Aggregator, why_refused
 from plait.federate.aggregators.coordinate import CoordinateMedian, TrimmedMean
 from plait.federate.aggregators.mean import Mean, capped_weights
@@ -88,17 +88,18 @@ class FedAvg(Component):
     def client(self, task: Task, learner: Learner, *, memory: Payload | None) -> Reply:  # noqa: ARG002  (keeps none)
         """Train from the global model, and send the change."""
         start = task.payload.vector()
-        trained, losses = learner.train(
-            start,
-            client=task.client,
-            first_step=task.config["first_step"],
-            steps=task.config["steps"],
-            proximal=task.config["proximal"],
-            seed=task.seed,
-        )
-        change = Payload(
-            task.payload.manifest, _bytes(trained - start), {"losses": [float(x) for x in losses]}
-        )
+        try:
+            trained, losses = learner.train(
+                start,
+                client=task.client,
+                first_step=task.config["first_step"],
+                steps=task.config["steps"],
+                proximal=task.config["proximal"],
+                seed=task.seed,
+            )
+        except ModelError as error:
+            raise ModelError(error.message, code=error.code, where=f"round {task.round}", hint=error.hint) from error
+        change = Payload(task.payload.manifest, _bytes(trained - start), {"losses": [float(x) for x in losses]})
         return Reply(task, change)
 
     def absorb(self, state: ServerState, reply: Reply) -> ServerState:
@@ -137,9 +138,7 @@ class FedAvg(Component):
             change_norm=float(np.linalg.norm(change.astype(np.float64))),
         )
         return (
-            ServerState(
-                model=model, clients=state.clients, seeds=state.seeds, round=state.round + 1, phase=_PHASE
-            ),
+            ServerState(model=model, clients=state.clients, seeds=state.seeds, round=state.round + 1, phase=_PHASE),
             numbers,
         )
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from plait.core.component import Component
 from plait.core.seeds import Seeds
 from plait.errors import DataError, ModelError, UsageError
+from plait.federate.batches import batch_of
 from plait.federate.payload import Vector
 
 Table = npt.NDArray[np.float64]
@@ -60,9 +61,7 @@ class NumpyLinear(Component):
         with np.load(self.data, allow_pickle=False) as arrays:
             held = {name: np.asarray(arrays[name]) for name in arrays.files}
         tables = {
-            key.removesuffix("/x"): _table(held, key.removesuffix("/x"))
-            for key in sorted(held)
-            if key.endswith("/x")
+            key.removesuffix("/x"): _table(held, key.removesuffix("/x")) for key in sorted(held) if key.endswith("/x")
         }
         widths = {table.x.shape[1] for table in tables.values()}
         if len(widths) != 1:
@@ -174,22 +173,6 @@ class LinearLearner:
         if client not in self._tables:
             raise UsageError(f'no client "{client}" here', code="federate.unknown-client")
         return self._tables[client]
-
-
-def batch_of(rows: int, *, size: int, step: int, seeds: Seeds) -> npt.NDArray[np.int64]:
-    """Row numbers of a step's batch, ``[size]``: a new shuffle every epoch, its short rest left out.
-
-    A function of the step alone, so a round can continue where the last one stopped without any state.
-
-    Example:
-        >>> first, second = (batch_of(4, size=2, step=s, seeds=Seeds(0)) for s in (0, 1))
-        >>> sorted([*first.tolist(), *second.tolist()])
-        [0, 1, 2, 3]
-    """
-    per_epoch = rows // size
-    epoch, place = divmod(step, per_epoch)
-    order = seeds.child("epoch", epoch).numpy().permutation(rows)
-    return order[place * size : (place + 1) * size]
 
 
 def _table(held: Mapping[str, npt.NDArray[Any]], client: str) -> _Table:

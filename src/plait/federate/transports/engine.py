@@ -114,8 +114,7 @@ class EngineTransport:
         restarts: int = 1,
     ) -> None:
         self._workers = [
-            _Worker(engine.actor(ClientWorker, algorithm, settings, restarts=restarts))
-            for _ in range(workers)
+            _Worker(engine.actor(ClientWorker, algorithm, settings, restarts=restarts)) for _ in range(workers)
         ]
         self._retries = workers * (restarts + 1)
         self._memory: dict[str, bytes | None] = {}
