@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from plait.models.generation import Completion, generate
     from plait.models.language_model import LanguageModel, load
     from plait.models.logprobs import sequence_logprobs
+    from plait.models.ready import ModelState, get_model, list_models
     from plait.models.source import ModelSource, resolve
 
 __all__ = [
@@ -32,9 +33,12 @@ __all__ = [
     "LanguageModel",
     "LoRA",
     "ModelSource",
+    "ModelState",
     "adapter_vector",
     "attach_lora",
     "generate",
+    "get_model",
+    "list_models",
     "load",
     "load_adapter",
     "resolve",
@@ -48,6 +52,9 @@ _HOME = {
     "Completion": "plait.models.generation",
     "LanguageModel": "plait.models.language_model",
     "LoRA": "plait.models.adapters",
+    "ModelState": "plait.models.ready",
+    "get_model": "plait.models.ready",
+    "list_models": "plait.models.ready",
     "ModelSource": "plait.models.source",
     "adapter_vector": "plait.models.adapters",
     "attach_lora": "plait.models.adapters",

@@ -8,7 +8,7 @@ deterministic.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +94,7 @@ def save_adapter(lm: LanguageModel, folder: Path) -> None:
     from safetensors.torch import save_file
 
     model = _adapted(lm)
-    settings = model.peft_config[model.active_adapter].to_dict()
+    settings = model.peft_config["default"].to_dict()
     settings |= {"base_model_name_or_path": lm.source.name, "inference_mode": True}
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def set_adapter_vector(lm: LanguageModel, vector: np.ndarray) -> None:
 
 
 @contextmanager
-def without_adapter(lm: LanguageModel) -> Iterator[LanguageModel]:
+def without_adapter(lm: LanguageModel) -> Generator[LanguageModel]:
     """Inside, the model answers without its adapter: the reference model of preference learning.
 
     A model without an adapter is its own reference.

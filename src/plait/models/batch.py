@@ -30,37 +30,45 @@ class GrowingLayer(DynamicLayer):
     The library's own layer copies everything for every token, which takes half the time of decoding on a CPU.
     """
 
+    _key_room: torch.Tensor
+    _value_room: torch.Tensor
+
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Start empty, with the shapes of the first states ``[batch, heads, seq, head_dim]``."""
         super().lazy_initialization(key_states, value_states)
-        self.keys = self._key_buffer = key_states[:, :, :0]
-        self.values = self._value_buffer = value_states[:, :, :0]
+        self.keys = self._key_room = key_states[:, :, :0]
+        self.values = self._value_room = value_states[:, :, :0]
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: object, **_kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append states ``[batch, heads, new, head_dim]``; returns all keys and values so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        self.keys, self._key_buffer = _append(self.keys, self._key_buffer, key_states)
-        self.values, self._value_buffer = _append(self.values, self._value_buffer, value_states)
+        start = self.get_seq_length()
+        self._key_room = _append(self._key_room, start, key_states)
+        self._value_room = _append(self._value_room, start, value_states)
+        stop = start + key_states.shape[2]
+        self.keys, self.values = self._key_room[:, :, :stop], self._value_room[:, :, :stop]
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these rows, in this order; a row may be taken more than once."""
-        self.keys = self._key_buffer = self.keys[indices]
-        self.values = self._value_buffer = self.values[indices]
+        used = self.get_seq_length()
+        self.keys = self._key_room = self._key_room[:, :, :used][indices]
+        self.values = self._value_room = self._value_room[:, :, :used][indices]
 
 
-def _append(used: torch.Tensor, buffer: torch.Tensor, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    start, stop = used.shape[2], used.shape[2] + new.shape[2]
-    if stop > buffer.shape[2]:
+def _append(room: torch.Tensor, start: int, new: torch.Tensor) -> torch.Tensor:
+    """Write ``new`` at column ``start``, in place where there is room, else into a larger copy."""
+    stop = start + new.shape[2]
+    if stop > room.shape[2]:
         batch, heads, _, width = new.shape
-        grown = new.new_empty(batch, heads, stop + max(_ROOM, stop // 4), width)
-        grown[:, :, :start] = used
-        buffer = grown
-    buffer[:, :, start:stop] = new
-    return buffer[:, :, :stop], buffer
+        larger = new.new_empty(batch, heads, stop + max(_ROOM, stop // 4), width)
+        larger[:, :, :start] = room[:, :, :start]
+        room = larger
+    room[:, :, start:stop] = new
+    return room
 
 
 class Batch:
@@ -140,7 +148,8 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
         2
     """
     # The least and the greatest differ the earliest.
-    low, high = min(sequences), max(sequences)
+    ordered = sorted(map(tuple, sequences))
+    low, high = ordered[0], ordered[-1]
     return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
@@ -154,12 +163,11 @@ def can_pad(lm: LanguageModel) -> bool:
 
 
 def _takes_positions(lm: LanguageModel) -> bool:
-    network = lm.model.get_base_model() if hasattr(lm.model, "get_base_model") else lm.model
-    return "position_ids" in inspect.signature(network.forward).parameters
+    return "position_ids" in inspect.signature(lm.network.forward).parameters
 
 
 def _new_cache(lm: LanguageModel, *, growing: bool) -> DynamicCache:
     cache = DynamicCache(config=lm.model.config)
     if growing:
-        cache.layers = [GrowingLayer() for _ in cache.layers]
+        cache.layers[:] = [GrowingLayer() for _ in cache.layers]
     return cache

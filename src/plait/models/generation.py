@@ -6,10 +6,10 @@ padding, leaves when it is finished, and gives the same tokens alone or among ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -19,9 +19,6 @@ from plait.models.constrain import Constraint
 from plait.models.language_model import LanguageModel
 from plait.models.sampling import Draws, choose
 from plait.models.stops import StopStrings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 _TOKENS_AT_ONCE = 32_768
 """Most prompt tokens read in one forward pass; bounds memory when prompts are long."""
@@ -173,7 +170,7 @@ def _completion(text: str, row: _Row, finish: Literal["stop", "length"]) -> Comp
 
 
 @contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: torch.nn.Module) -> Generator[None]:
     """Dropout off inside; back to how it was afterwards. Lets a model speak in the middle of its training."""
     training = model.training
     if training:
@@ -201,16 +198,15 @@ def _batches(prompts: Sequence[Sequence[int]], size: int, *, pads: bool) -> Iter
 
 def _room(lm: LanguageModel, prompt: Sequence[int], max_new_tokens: int) -> int:
     """How many tokens may be generated: as asked, and no more than the model's context holds."""
-    context = getattr(lm.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    if context is None:
+    if lm.context is None:
         return max_new_tokens
-    if len(prompt) >= context:
+    if len(prompt) >= lm.context:
         raise ModelError(
-            f'a prompt has {len(prompt)} tokens and "{lm.source.name}" reads {context} at most',
+            f'a prompt has {len(prompt)} tokens and "{lm.source.name}" reads {lm.context} at most',
             code="model.context-length",
             hint="shorten the prompt",
         )
-    return min(max_new_tokens, context - len(prompt))
+    return min(max_new_tokens, lm.context - len(prompt))
 
 
 def _check(

@@ -15,7 +15,7 @@ import os
 import shutil
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plait.errors import ModelError
 from plait.models.fingerprint import cache_root, fingerprint
@@ -113,7 +113,7 @@ def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         ) from error
     _split_digits(tokenizer, file)
     config = read.config
-    del config.quantization_config
+    vars(config).pop("quantization_config")
     with torch.device("meta"):
         model = type(read)(config)
     model.load_state_dict(read.state_dict(), assign=True)
@@ -123,12 +123,13 @@ def _read(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _split_digits(tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
-    from gguf import GGUFReader
+    from gguf.gguf_reader import GGUFReader
     from tokenizers import pre_tokenizers
 
     field = GGUFReader(file).get_field("tokenizer.ggml.pre")
     if field is not None and field.contents() in _DIGITS_APART:
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        backend: Any = tokenizer.backend_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Digits(individual_digits=True),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),

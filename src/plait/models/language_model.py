@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from plait.core.optional import require
 from plait.errors import ModelError, UsageError, nearest
@@ -39,6 +39,12 @@ class LanguageModel:
     source: ModelSource
 
     @property
+    def network(self) -> Any:
+        """The `transformers` model itself, also where peft wraps it; an active adapter acts inside it."""
+        model: Any = self.model
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
@@ -53,11 +59,17 @@ class LanguageModel:
         return frozenset(i for i in ids if i is not None)
 
     @cached_property
+    def context(self) -> int | None:
+        """Most tokens the model reads, prompt and completion together; ``None`` where it has no limit."""
+        config = self.network.config.get_text_config(decoder=True)
+        return getattr(config, "max_position_embeddings", None)
+
+    @cached_property
     def grammars(self) -> Grammars:
         """Compiled JSON Schemas for this model's tokens."""
         from plait.models.constrain import Grammars
 
-        scores = self.model.get_output_embeddings().weight.shape[0]
+        scores = self.network.get_output_embeddings().weight.shape[0]
         return Grammars(self.tokenizer, vocabulary=scores, ends=sorted(self.eos_ids))
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
@@ -81,7 +93,9 @@ class LanguageModel:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    [dict(m) for m in messages], tokenize=False, add_generation_prompt=add_generation_prompt
+                    [{"role": m["role"], "content": m["content"]} for m in messages],
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
                 )
             )
         except TemplateError as error:
@@ -122,10 +136,9 @@ def load(name: str | ModelSource, *, dtype: str = "float32", device: Literal["au
     if dtype not in DTYPES:
         raise UsageError(f'no dtype "{dtype}"', code="model.dtype", hint=nearest(dtype, DTYPES))
     target = _device(device)
-    folder = _local_folder(source)
+    folder = local_folder(source)
     model, tokenizer = _read_folder(folder, source, dtype=getattr(torch, dtype))
-    model.to(target)
-    model.eval().requires_grad_(False)
+    torch.nn.Module.to(model, target).eval().requires_grad_(False)
     return LanguageModel(model, tokenizer, source)
 
 
@@ -143,42 +156,49 @@ def _device(name: str) -> torch.device:
     return target
 
 
-def _local_folder(source: ModelSource) -> Path:
-    """The folder with safetensors: converted or downloaded now if it must be."""
+def local_folder(source: ModelSource) -> Path:
+    """The folder with a model's safetensors: converted or downloaded now if it must be.
+
+    Raises:
+        ModelError: It can be neither converted nor downloaded.
+        MissingExtra: What a conversion needs is not installed.
+    """
     if source.kind in ("packaged-gguf", "gguf"):
+        for package in ("gguf", "torch", "transformers"):
+            require(package, extra="models", feature="reading a GGUF model")
         from plait.models.gguf import convert
 
-        require("gguf", extra="models", feature="reading a GGUF model")
         assert source.path is not None
         return convert(source.path)
     if source.path is not None:
         return source.path
-    return download(source)
+    return download(source.name)
 
 
-def download(source: ModelSource) -> Path:
-    """Fetch a Hub model into the Hub cache.
+def download(hub_id: str) -> Path:
+    """Fetch a model from the Hugging Face Hub into its local cache; returns the folder.
 
     Raises:
         ModelError: The Hub does not answer, does not know the model, or asks for a login.
     """
+    require("huggingface_hub", extra="models", feature="downloading a model")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         return Path(
-            snapshot_download(source.name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+            snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
         )
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f'the Hugging Face Hub has no model "{source.name}" that you may read',
+            f'the Hugging Face Hub has no model "{hub_id}" that you may read',
             code="model.unknown",
             hint="check the spelling; for a gated model run `hf auth login`",
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         state = "switched off" if hub_offline() else "not reachable"
         raise ModelError(
-            f'"{source.name}" is not on this machine and the Hugging Face Hub is {state}',
+            f'"{hub_id}" is not on this machine and the Hugging Face Hub is {state}',
             code="model.not-downloaded",
             hint="give a folder or a GGUF file, or use smollm2-135m",
         ) from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Generator[None]:
     """Hide the bars that `transformers` draws per tensor while a model is read or written.
 
     They would tear through the terminal of a run, which has a progress line of its own. Warnings are left alone.
@@ -30,7 +30,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 @contextmanager
-def quiet_adapting() -> Iterator[None]:
+def quiet_adapting() -> Generator[None]:
     """Hide the one deprecation in `transformers` that peft 0.21 trips over; the user can do nothing about it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

