@@ -48,7 +48,8 @@ class Problems:
     def _note(self, line: int, where: str, message: str, code: str, hint: str | None) -> None:
         # One line each, whatever text a value holds.
         error = RecipeError(" ".join(message.split()), code=f"recipe.{code}", where=where, hint=hint)
-        self._found.append((line, error))
+        if all(str(error) != str(known) for _, known in self._found):
+            self._found.append((line, error))
 
 
 def shorten(value: object, *, most: int = 60) -> str:

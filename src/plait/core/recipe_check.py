@@ -16,7 +16,7 @@ from plait.core.catalog import find
 from plait.core.problems import Problems, shorten
 from plait.core.recipe import Recipe
 from plait.core.recipe_links import check_links
-from plait.core.recipe_override import apply_overrides, substitute_variables
+from plait.core.recipe_override import put_in_values
 from plait.core.recipe_stage import build_stage
 from plait.core.yaml import KeyPath, Located
 from plait.errors import UsageError, nearest
@@ -47,8 +47,7 @@ def check_recipe(located: Located, *, folder: Path, overrides: Sequence[str] = (
     problems = Problems(located)
     data = _recipe_mapping(copy.deepcopy(located.data), problems)
     problems.stop()
-    apply_overrides(data, overrides, problems)
-    substitute_variables(data, problems)
+    put_in_values(data, overrides, problems)
     _check_top(data, located, problems)
     named = _named_stages(cast("list[Any]", data["stages"]), problems)
     # Names that stand in the file exist for references, also where the stage itself is broken.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,8 +14,22 @@ from plait.errors import RecipeError, nearest
 _VARIABLE = re.compile(r"\$\{vars\.([A-Za-z][\w-]*)\}")
 
 
-def apply_overrides(data: dict[str, Any], overrides: Sequence[str], problems: Problems) -> None:
-    """Set each ``key=value``: ``stage.setting``, ``name``, ``seed``, ``engine`` or ``vars.name``; in place."""
+def put_in_values(data: dict[str, Any], overrides: Sequence[str], problems: Problems) -> None:
+    """Put the overrides and then the variables into a recipe's data, in place.
+
+    Args:
+        data: The recipe; a value that is nothing but ``${vars.name}`` takes the variable's type.
+        overrides: ``key=value``; a key is ``stage.setting``, ``name``, ``seed``, ``engine`` or ``vars.name``.
+        problems: What is wrong is added here.
+    """
+    # Variables first, and then put in, so that an override reaches into a mapping that came from one.
+    _apply(data, [text for text in overrides if text.startswith("vars.")], problems)
+    _substitute_variables(data, problems)
+    _apply(data, [text for text in overrides if not text.startswith("vars.")], problems)
+    _substitute_variables(data, problems)
+
+
+def _apply(data: dict[str, Any], overrides: Sequence[str], problems: Problems) -> None:
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
@@ -33,8 +48,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str], problems: Pr
             problems.typed.add(path)
 
 
-def substitute_variables(data: dict[str, Any], problems: Problems) -> None:
-    """Put the values under ``vars`` in place of ``${vars.name}``; a value that is nothing else keeps its type."""
+def _substitute_variables(data: dict[str, Any], problems: Problems) -> None:
     variables = _mapping(data.get("vars"))
     for name, value in variables.items():
         if isinstance(value, str) and "${" in value:
@@ -57,7 +71,7 @@ def substitute_variables(data: dict[str, Any], problems: Problems) -> None:
         if any(("vars", name) in problems.typed for name in _VARIABLE.findall(value)):
             problems.typed.add(path)
         whole = _VARIABLE.fullmatch(value)
-        return variables[whole[1]] if whole else _VARIABLE.sub(lambda m: _text(variables[m[1]]), value)
+        return copy.deepcopy(variables[whole[1]]) if whole else _VARIABLE.sub(lambda m: _text(variables[m[1]]), value)
 
     data["stages"] = substitute(data["stages"], ("stages",))
 

@@ -36,9 +36,7 @@ def explain(
         at: Key path of the stage in the recipe.
         problems: Where they are added.
     """
-    details = [
-        _locate(item["loc"], str(item["type"]), dict(item), settings) for item in error.errors()
-    ]
+    details = [_locate(item["loc"], str(item["type"]), dict(item), settings) for item in error.errors()]
     for detail in _most_likely(details):
         _add(detail, name, use, component, at, problems)
 

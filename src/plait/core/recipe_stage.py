@@ -133,9 +133,7 @@ def _refuse_misplaced_references(
         elif isinstance(value, list):
             for index, item in enumerate(cast("list[Any]", value)):
                 look(item, (*path, index))
-        elif isinstance(value, str) and (
-            parse_reference(value) or any(found in names for found in _STAGE_OUTPUT.findall(value))
-        ):
+        elif isinstance(value, str) and _refers(value, names):
             shown = ".".join(str(step) for step in path[2:])
             hint = f"inputs of this stage: {', '.join(inputs)}" if inputs else "this stage has no inputs"
             problems.add(
@@ -148,6 +146,14 @@ def _refuse_misplaced_references(
     for key, value in settings.items():
         if key not in inputs:
             look(value, (*at, key))
+
+
+def _refers(text: str, names: Collection[str]) -> bool:
+    """Whether a text is meant as a reference to a stage; in a longer text only a stage that exists shows that."""
+    whole = parse_reference(text)
+    if whole is not None:
+        return whole[0] != "vars"
+    return any(found in names for found in _STAGE_OUTPUT.findall(text))
 
 
 def _absolute_inputs(

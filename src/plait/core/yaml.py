@@ -20,6 +20,7 @@ _STANDARD = "tag:yaml.org,2002:"
 _HINT = "check the indentation, quotes and colons here"
 _HINTS = {
     "\\t": "indent with spaces, not tabs",
+    "but got '{'": 'inside [ ] and { } put "${…}" in quotes',
     "mapping values": 'put a text that holds ": " in quotes',
     "another document": "keep one recipe to a file",
     "undefined alias": "put a text that begins with * in quotes",
