@@ -382,3 +382,13 @@ def test_settings_import_no_torch() -> None:
 
     code = "import sys, plait.align.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_package_names_what_it_exports() -> None:
+    import plait.align
+
+    assert sorted(plait.align.__all__) == sorted(plait.align._HOME)
+    for name in plait.align.__all__:
+        assert getattr(plait.align, name).__module__.startswith("plait.align.")
+    with pytest.raises(AttributeError, match="DPOO"):
+        _ = plait.align.DPOO

@@ -7,26 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
+from align.tiny_models import byte_tokenizer as tokenizer
 from plait.align.pairs import Problem, TokenLimits, TokenPair, tokenise_pairs
 from plait.errors import ModelError
 
-# Bytes, plus one merge over the boundary of "a|b", as real vocabularies have.
-ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
-VOCABULARY = {token: n for n, token in enumerate([*ALPHABET, "ab"])}
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-
-
-def tokenizer(**special: str) -> Any:
-    core = Tokenizer(models.BPE(vocab=VOCABULARY, merges=[("a", "b")]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core, **({"eos_token": "</s>"} | special))
 
 
 def record(prompt: Any, chosen: Any, rejected: Any, name: str = "r") -> dict[str, Any]:

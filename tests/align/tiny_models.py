@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     GemmaConfig,
@@ -14,6 +16,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
 )
 
@@ -55,6 +58,26 @@ def tiny_model(family: str = "llama", *, seed: int = 0) -> Any:
             if parameter.dim() > 1:
                 parameter.mul_(5)
     return model.eval()
+
+
+def byte_tokenizer(**special: str) -> Any:
+    """One token per byte, plus the merge of a and b: as real vocabularies, it can merge over a boundary."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: n for n, token in enumerate([*alphabet, "ab"])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core, **({"eos_token": "</s>"} | special))
+
+
+def save_tiny_language_model(folder: Path) -> Path:
+    """A random Llama over bytes, as a folder that `plait.models.load` reads."""
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(**(_SIZES | {"vocab_size": len(tokenizer), "max_position_embeddings": 512}))
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def random_pairs(count: int, *, seed: int = 0, longest: int = 12) -> list[TokenPair]:

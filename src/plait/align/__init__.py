@@ -11,11 +11,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plait.align.evaluate import PairScores, score_pairs
     from plait.align.losses import PairBatch
     from plait.align.objectives import Objective, ObjectiveResult
+    from plait.align.pairs import TokenLimits, TokenPair, tokenise_pairs
     from plait.align.presets import DPO, BetaDPO, Custom, DrDPO
+    from plait.align.reference import ReferenceCache, reference_logprobs
+    from plait.align.shared_prefix import choose_layout, lay_out, pair_logprobs
+    from plait.align.trainer import PairTrainer, training_arguments
 
-__all__ = ["DPO", "BetaDPO", "Custom", "DrDPO", "Objective", "ObjectiveResult", "PairBatch"]
+__all__ = [
+    "DPO",
+    "BetaDPO",
+    "Custom",
+    "DrDPO",
+    "Objective",
+    "ObjectiveResult",
+    "PairBatch",
+    "PairScores",
+    "PairTrainer",
+    "ReferenceCache",
+    "TokenLimits",
+    "TokenPair",
+    "choose_layout",
+    "lay_out",
+    "pair_logprobs",
+    "reference_logprobs",
+    "score_pairs",
+    "tokenise_pairs",
+    "training_arguments",
+]
 
 _HOME = {
     "BetaDPO": "presets",
@@ -25,6 +50,18 @@ _HOME = {
     "Objective": "objectives",
     "ObjectiveResult": "objectives",
     "PairBatch": "losses",
+    "PairScores": "evaluate",
+    "PairTrainer": "trainer",
+    "ReferenceCache": "reference",
+    "TokenLimits": "pairs",
+    "TokenPair": "pairs",
+    "choose_layout": "shared_prefix",
+    "lay_out": "shared_prefix",
+    "pair_logprobs": "shared_prefix",
+    "reference_logprobs": "reference",
+    "score_pairs": "evaluate",
+    "tokenise_pairs": "pairs",
+    "training_arguments": "trainer",
 }
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from torch import nn
 
+_VERSION = 1  # of the computation: raise it when `pair_logprobs` may round differently
+
 PairLogprobs = tuple[float, float]
 """Summed log-probabilities of the chosen and of the rejected completion, in nats."""
 
@@ -46,7 +48,8 @@ def reference_logprobs(
     """
     import torch
 
-    model_key = weights_fingerprint(model)
+    # Everything that could change a value's last bit is part of its key.
+    model_key = f"{weights_fingerprint(model)} {layout} torch-{torch.__version__} {_VERSION}"
     device = next(model.parameters()).device
     found: list[PairLogprobs] = []
     with eval_without_adapter(model), torch.no_grad():

@@ -55,6 +55,7 @@ def training_arguments(
     max_grad_norm: float = 1.0,
     checkpoint_every: int = 0,
     seed: int = 0,
+    use_cpu: bool = False,
 ) -> TrainingArguments:
     """Arguments for a quiet, deterministic run.
 
@@ -70,6 +71,7 @@ def training_arguments(
         max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
         checkpoint_every: Steps between checkpoints; 0 makes none.
         seed: Of the global generators; only a LoRA dropout draws from them.
+        use_cpu: Train on the CPU even where there is a GPU.
     """
     micro = micro_batch_size or batch_size
     return TrainingArguments(
@@ -90,7 +92,7 @@ def training_arguments(
         seed=seed,
         logging_nan_inf_filter=False,
         dataloader_pin_memory=False,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=use_cpu,
         bf16=False,
         average_tokens_across_devices=False,
     )

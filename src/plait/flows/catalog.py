@@ -5,6 +5,11 @@ from __future__ import annotations
 from plait.core.catalog import Entry
 
 STAGES: dict[str, Entry] = {
+    "align.preference": Entry(
+        "plait.flows.align:Preference",
+        "train an adapter on preference pairs (DPO, β-DPO, Dr. DPO) and measure it on pairs held out",
+        extra="align",
+    ),
     "agents.guessing_game": Entry(
         "plait.flows.simulate:GuessingGame",
         "a population with backgrounds plays guess 2/3 of the average",
