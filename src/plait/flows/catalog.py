@@ -5,6 +5,9 @@ from __future__ import annotations
 from plait.core.catalog import Entry
 
 STAGES: dict[str, Entry] = {
+    "data.curate": Entry(
+        "plait.flows.curate:Curate", "cleans, filters and deduplicates documents, and explains every drop", "data"
+    ),
     "align.preference": Entry(
         "plait.flows.align:Preference",
         "train an adapter on preference pairs (DPO, β-DPO, Dr. DPO) and measure it on pairs held out",

@@ -4,9 +4,9 @@
         ...
     write_table(table, Path("documents.parquet"))
 
-A file is read in pieces, so its size does not matter. A record that cannot be used is quarantined with its reason and
-``file:line`` and nothing else is lost: records read = rows given + records quarantined. A file that cannot be used as a whole
-(missing, empty, cut off, of another schema) is a `plait.errors.DataError` that names it.
+A file is read in pieces, so its size does not matter. A record that cannot be used is quarantined with its
+reason and ``file:line`` and nothing else is lost: records read = rows given + records quarantined. A file that
+cannot be used as a whole (missing, empty, cut off, of another schema) is a `plait.errors.DataError` that names it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Makes records of one read agree on one schema, or says which record does not.
 
-The schema is the one asked for, or else what the first batch holds; ints widen to floats and null to anything inside that
-batch. Afterwards a value of another type is a bad record, not a new schema: everything downstream may rely on it.
+The schema is the one asked for, or else what the first batch holds; ints widen to floats and null to anything
+inside that batch. Afterwards a value of another type is a bad record, not a new schema: everything downstream
+may rely on it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from plait.core.quarantine import Quarantine
 from plait.errors import DataError
@@ -73,11 +74,8 @@ class Fitter:
             )
         arrays = [_cast(batch, field, where) for field in schema]
         fitted = pa.record_batch(arrays, schema=schema)
-        good = None
-        for name in self.required:
-            valid = pc.is_valid(fitted.column(name))
-            good = valid if good is None else pc.and_(good, valid)
-        if good is not None and pc.any(pc.invert(good)).as_py():
+        if any(fitted.column(name).null_count for name in self.required):
+            good = pa.array(np.logical_and.reduce([fitted.column(n).is_valid().to_numpy(False) for n in self.required]))
             for index, (keep, *values) in enumerate(
                 zip(good.to_pylist(), *(fitted.column(n) for n in self.required), strict=True)
             ):
@@ -159,9 +157,7 @@ def _widened(kind: pa.DataType, values: Sequence[Any]) -> pa.DataType | None:
     """The narrowest type that holds ``kind`` and the values, or ``None`` if there is none."""
     try:
         found = pa.infer_type(values)
-        merged = pa.unify_schemas(
-            [pa.schema([("x", kind)]), pa.schema([("x", found)])], promote_options="permissive"
-        )
+        merged = pa.unify_schemas([pa.schema([("x", kind)]), pa.schema([("x", found)])], promote_options="permissive")
         # Inference alone takes [1, "a"] for strings; building the array is what tells.
         pa.array(values, merged.field(0).type)
     except (pa.ArrowException, OverflowError):

@@ -35,16 +35,15 @@ class Chunk:
     lines: list[bytes]
 
 
-def line_chunks(
-    path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine: Quarantine
-) -> Iterator[Chunk]:
+def line_chunks(path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine: Quarantine) -> Iterator[Chunk]:
     """The lines of a file, about ``chunk_bytes`` at a time.
 
-    LF and CRLF end a line; a byte order mark is skipped. A line longer than ``max_line_bytes`` is quarantined with its size
-    and never held in memory as a whole.
+    LF and CRLF end a line; a byte order mark is skipped. A line longer than ``max_line_bytes`` is quarantined
+    with its size and never held in memory as a whole.
 
     Raises:
-        DataError: The file is missing, is not text in UTF-8 as a whole (UTF-16), or its compressed stream is cut off or damaged.
+        DataError: The file is missing, is not text in UTF-8 as a whole (UTF-16), or its compressed stream is
+        cut off or damaged.
     """
     first, lines, held = 1, list[bytes](), 0
     for number, line in _numbered_lines(path, max_line_bytes, quarantine):

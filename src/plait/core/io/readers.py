@@ -37,15 +37,16 @@ def read_batches(
     batch_bytes: int = 8 << 20,
     max_line_bytes: int = 64 << 20,
 ) -> Iterator[pa.RecordBatch]:
-    """Records of one or more files, a batch at a time, all of one schema.
+    r"""Records of one or more files, a batch at a time, all of one schema.
 
     Args:
-        path: ``.jsonl`` ``.csv`` ``.tsv`` (also ``.gz`` ``.zst`` ``.bz2``), ``.parquet``, ``.arrow``, a folder of those, a folder of text files
-            (one document each), or a dataset saved with Hugging Face ``save_to_disk``.
+        path: ``.jsonl`` ``.csv`` ``.tsv`` (also ``.gz`` ``.zst`` ``.bz2``), ``.parquet``, ``.arrow``, a
+            folder of those, a folder of text files (one document each), or a dataset saved with Hugging Face
+            ``save_to_disk``.
         required: Fields every record must have, not null.
         quarantine: Where bad records go. Rows given + records quarantined = records read.
-        schema: Columns and types to read; other columns are ignored, columns a record lacks are null. Without it the first
-            batch decides, and a later record of another type is a bad record.
+        schema: Columns and types to read; other columns are ignored, columns a record lacks are null. Without
+            it the first batch decides, and a later record of another type is a bad record.
         batch_bytes: About how much is held at a time, in bytes of the file.
         max_line_bytes: A longer line (or text file) is quarantined, never held as a whole.
 
@@ -58,7 +59,7 @@ def read_batches(
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.jsonl").write_text('{"text": "one"}\\n{oops\\n')
+        >>> _ = (folder / "a.jsonl").write_text('{"text": "one"}\n{oops\n')
         >>> q = Quarantine(folder / "quarantine.jsonl")
         >>> [b.to_pylist() for b in read_batches(folder / "a.jsonl", required=["text"], quarantine=q)], q.counts
         ([[{'text': 'one'}]], {'not JSON': 1})
@@ -162,9 +163,7 @@ def _format_of(path: Path) -> str | None:
     return None if compressed and found in ("parquet", "arrow") else found
 
 
-def _read_folder(
-    path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine
-) -> Iterator[pa.RecordBatch]:
+def _read_folder(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
     if any((path / mark).exists() for mark in _HF_MARKS):
         yield from _read_saved_dataset(path, fitter, limits)
         return
@@ -201,9 +200,7 @@ def _read_parquet(path: Path, fitter: Fitter, limits: Limits) -> Iterator[pa.Rec
             size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
             rows = max(1, limits.batch_bytes * max(meta.num_rows, 1) // max(size, 1))
             for batch in file.iter_batches(batch_size=min(rows, 65_536), columns=wanted):
-                if fitted := fitter.batch(
-                    batch, lambda i, at=row: f"{path}:row {at + i + 1}", where=str(path)
-                ):
+                if fitted := fitter.batch(batch, lambda i, at=row: f"{path}:row {at + i + 1}", where=str(path)):
                     yield fitted
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
@@ -216,9 +213,7 @@ def _read_arrow(path: Path, fitter: Fitter) -> Iterator[pa.RecordBatch]:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
             for index in range(file.num_record_batches):
                 batch = file.get_batch(index)
-                if fitted := fitter.batch(
-                    batch, lambda i, at=row: f"{path}:row {at + i + 1}", where=str(path)
-                ):
+                if fitted := fitter.batch(batch, lambda i, at=row: f"{path}:row {at + i + 1}", where=str(path)):
                     yield fitted
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:

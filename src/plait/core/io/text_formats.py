@@ -26,9 +26,7 @@ class Limits:
     max_line_bytes: int
 
 
-def read_jsonl(
-    path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine
-) -> Iterator[pa.RecordBatch]:
+def read_jsonl(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
     """JSON Lines: one object per line; blank lines are skipped.
 
     A chunk is parsed in one go; only when a line in it fails is that chunk gone through line by line.
@@ -129,9 +127,7 @@ def _header(path: Path, record: _Record, delimiter: str) -> list[str]:
         raise DataError("the header is not UTF-8", code="data.encoding", where=f"{path}:{number}") from error
     names = next(csv.reader([text], delimiter=delimiter))
     if len(set(names)) != len(names):
-        raise DataError(
-            f"a column name occurs twice: {', '.join(names)}", code="data.header", where=f"{path}:{number}"
-        )
+        raise DataError(f"a column name occurs twice: {', '.join(names)}", code="data.header", where=f"{path}:{number}")
     return names
 
 
@@ -143,7 +139,7 @@ def _parse_records(
     fitter: Fitter,
     quarantine: Quarantine,
 ) -> Iterator[tuple[pa.Table, list[int]]]:
-    """Tables of the good records with their line numbers; halves a run of records until the bad ones are alone."""
+    """Tables of good records with their line numbers; runs of records are halved until the bad ones are alone."""
     types = {name: pa.string() for name in header}
     if fitter.schema is not None:
         types |= {f.name: f.type for f in fitter.schema if f.name in types}
@@ -169,9 +165,7 @@ def _parse_records(
             )
 
 
-def _parse(
-    records: list[_Record], header: list[str], delimiter: str, types: dict[str, pa.DataType]
-) -> pa.Table | None:
+def _parse(records: list[_Record], header: list[str], delimiter: str, types: dict[str, pa.DataType]) -> pa.Table | None:
     data = b"\n".join(b"\n".join(lines) for _, lines in records) + b"\n"
     if b"\0" in data:
         return None
@@ -198,7 +192,7 @@ def _parse(
 def read_text_folder(
     path: Path, files: Sequence[Path], fitter: Fitter, limits: Limits, quarantine: Quarantine
 ) -> Iterator[pa.RecordBatch]:
-    """A folder of text files: each is one document; ``id`` is its path below the folder, ``source`` the folder's name."""
+    """A folder of texts, each one document: ``id`` is its path below the folder, ``source`` the folder's name."""
     records, places, held = list[dict[str, str]](), list[str](), 0
     for file in files:
         size = file.stat().st_size
@@ -242,6 +236,4 @@ def _why_unreadable(line: bytes, *, otherwise: str) -> str:
 
 def _shown(line: bytes) -> str:
     # The quarantine cuts long records itself, but decoding 60 MB to show 2 kB would be waste.
-    return line[:8_000].decode("utf-8", "surrogateescape") + (
-        f"… ({len(line)} bytes)" if len(line) > 8_000 else ""
-    )
+    return line[:8_000].decode("utf-8", "surrogateescape") + (f"… ({len(line)} bytes)" if len(line) > 8_000 else "")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -19,16 +19,18 @@ from plait.core.optional import require
 from plait.errors import DataError, UsageError
 
 _GROUP_ROWS = 8_192
-"""Rows of a Parquet row group and of a CSV or JSON block; fixed, so that how rows arrive does not change the bytes."""
+"""Rows of a Parquet row group and of a CSV or JSON block; fixed, so that how rows arrive does not change the
+bytes.
+"""
 
 Rows = pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch]
 
 
 def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> int:
-    """Write rows to ``.parquet`` (zstd), ``.arrow``, ``.jsonl``, ``.csv`` or ``.tsv``, the last three also ``.gz`` or ``.zst``.
+    r"""Write rows to ``.parquet`` (zstd) ``.arrow`` ``.jsonl`` ``.csv`` ``.tsv``; the last three also ``.gz`` ``.zst``.
 
-    The file appears under its name only when it is complete (temporary file, fsync, rename), and equal rows in any
-    batching give equal bytes.
+    The file appears under its name only when it is complete (temporary file, fsync, rename), and equal rows
+    in any batching give equal bytes.
 
     Args:
         rows: A table or batches; batches are not held in memory together.
@@ -46,32 +48,21 @@ def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> i
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "a.jsonl"
         >>> write_table(pa.table({"id": ["x"], "n": [1]}), path), path.read_text()
-        (1, '{"id":"x","n":1}\\n')
+        (1, '{"id":"x","n":1}\n')
     """
     suffixes = [s.lower() for s in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in (".gz", ".zst") else ""
     kind = suffixes[-1] if suffixes else ""
-    if kind not in (".parquet", ".arrow", ".jsonl", ".csv", ".tsv") or (
-        compression and kind in (".parquet", ".arrow")
-    ):
+    if kind not in (".parquet", ".arrow", ".jsonl", ".csv", ".tsv") or (compression and kind in (".parquet", ".arrow")):
         raise UsageError(
             f'no writer for "{path.name}"',
             code="data.unknown-format",
             where=str(path),
             hint="known: .parquet .arrow .jsonl .csv .tsv, the last three also with .gz or .zst",
         )
-    batches = iter(
-        rows.to_batches()
-        if isinstance(rows, pa.Table)
-        else [rows]
-        if isinstance(rows, pa.RecordBatch)
-        else rows
-    )
+    batches = _as_batches(rows)
     first = next(batches, None)
-    if schema is None:
-        schema = (
-            rows.schema if isinstance(rows, pa.Table | pa.RecordBatch) else first.schema if first else None
-        )
+    schema = schema or (first.schema if first is not None else getattr(rows, "schema", None))
     if schema is None:
         raise DataError(
             "there is nothing to write, and no schema",
@@ -92,7 +83,7 @@ def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> i
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path) -> Generator[IO[bytes]]:
     """A file that appears under ``path`` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -112,9 +103,13 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         os.close(folder)
 
 
-def _even_blocks(
-    first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch], schema: pa.Schema
-) -> Iterator[pa.Table]:
+def _as_batches(rows: Any) -> Iterator[pa.RecordBatch]:
+    if isinstance(rows, pa.Table):
+        return iter(rows.to_batches())
+    return iter([rows] if isinstance(rows, pa.RecordBatch) else rows)
+
+
+def _even_blocks(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """The same rows in contiguous blocks of `_GROUP_ROWS`, whatever batches they came in."""
     held = list[pa.RecordBatch]()
     count = 0
@@ -133,7 +128,7 @@ def _even_blocks(
 
 
 @contextmanager
-def _compressed(out: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
+def _compressed(out: IO[bytes], compression: str) -> Generator[IO[bytes]]:
     if compression == ".gz":
         with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6, mtime=0) as packed:
             yield cast("IO[bytes]", packed)
@@ -171,9 +166,7 @@ def _write_jsonl(blocks: Iterator[pa.Table], out: IO[bytes]) -> int:
     return rows
 
 
-def _write_csv(
-    blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes], path: Path, delimiter: str
-) -> int:
+def _write_csv(blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes], path: Path, delimiter: str) -> int:
     nested = [field.name for field in schema if pa.types.is_nested(field.type)]
     if nested:
         raise DataError(
@@ -185,9 +178,8 @@ def _write_csv(
     rows = 0
     options = arrow_csv.WriteOptions(delimiter=delimiter, include_header=False)
     header = io.BytesIO()
-    arrow_csv.write_csv(
-        schema.empty_table(), header, arrow_csv.WriteOptions(delimiter=delimiter, include_header=True)
-    )
+    with_header = arrow_csv.WriteOptions(delimiter=delimiter, include_header=True)
+    arrow_csv.write_csv(schema.empty_table(), header, with_header)
     out.write(header.getvalue())
     for block in blocks:
         if len(schema) == 1 and block.column(0).null_count:

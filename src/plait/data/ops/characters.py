@@ -1,0 +1,87 @@
+"""Filters that count characters."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from plait.data.op import Bounds, Filter, Shared
+from plait.data.ops.special import special_class
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class TextLengthFilter(Filter):
+    """Keeps texts of a length in characters.
+
+    Source: Data-Juicer 1.6.1, ``text_length_filter``.
+    """
+
+    stat = "text_len"
+    needs = frozenset({"chars"})
+
+    min_len: int = 10
+    """Shortest text kept, in characters."""
+    max_len: int = sys.maxsize
+    """Longest text kept, in characters."""
+
+    def measure(self, shared: Shared) -> pl.Expr:
+        """Characters."""
+        return shared.chars
+
+    def bounds(self) -> Bounds:
+        """Shortest and longest."""
+        return self.min_len, self.max_len
+
+
+class AlphanumericFilter(Filter):
+    """Keeps texts with a share of letters and digits.
+
+    Source: Data-Juicer 1.6.1, ``alphanumeric_filter`` with ``tokenization: false``.
+    """
+
+    stat = "alnum_ratio"
+    needs = frozenset({"chars"})
+
+    min_ratio: float = 0.25
+    """Smallest share kept, 0 to 1."""
+    max_ratio: float = sys.maxsize
+    """Largest share kept."""
+
+    def measure(self, shared: Shared) -> pl.Expr:
+        """Characters for which Python's ``str.isalnum`` holds, over all characters; 0 for an empty text."""
+        return _share(shared.text.str.count_matches(r"[\p{L}\p{N}]"), shared.chars)
+
+    def bounds(self) -> Bounds:
+        """Smallest and largest share."""
+        return self.min_ratio, self.max_ratio
+
+
+class SpecialCharactersFilter(Filter):
+    """Keeps texts with a share of special characters: punctuation, digits, blanks, symbols, emoji.
+
+    Source: Data-Juicer 1.6.1, ``special_characters_filter``.
+    """
+
+    stat = "special_char_ratio"
+    needs = frozenset({"chars"})
+
+    min_ratio: float = 0.0
+    """Smallest share kept, 0 to 1."""
+    max_ratio: float = 0.25
+    """Largest share kept, 0 to 1."""
+
+    def measure(self, shared: Shared) -> pl.Expr:
+        """Special characters over all characters; 0 for an empty text."""
+        return _share(shared.text.str.count_matches(f"[{special_class()}]"), shared.chars)
+
+    def bounds(self) -> Bounds:
+        """Smallest and largest share."""
+        return self.min_ratio, self.max_ratio
+
+
+def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    import polars as pl
+
+    return pl.when(whole == 0).then(0.0).otherwise(part / whole)
