@@ -185,7 +185,7 @@ def test_replies_with_nan_or_another_shape_are_refused_counted_and_leave_no_trac
         "client-0": _all(np.nan),
         "client-1": _all(np.inf),
         "client-2": lambda r: Payload.of_vector(np.zeros(3, np.float32), meta=r.payload.meta),
-        "client-3": lambda r: Payload(r.payload.manifest, r.payload.buffer, {"losses": "low"}),
+        "client-3": lambda r: Payload(r.payload.manifest, r.payload.buffer, {"losses": [float("nan")]}),
     }
     model = federate(
         algorithm,
@@ -199,7 +199,7 @@ def test_replies_with_nan_or_another_shape_are_refused_counted_and_leave_no_trac
         "client-0": "15 of 15 numbers are NaN or infinite",
         "client-1": "15 of 15 numbers are NaN or infinite",
         "client-2": "sent 1 arrays that are not the 2 asked for",
-        "client-3": "sent no losses",
+        "client-3": "sent losses that are not numbers",
     }
     alone = federate(algorithm, learner, rounds=1, clients={"client-4": 32})
     assert np.array_equal(model.vector(), alone.vector())

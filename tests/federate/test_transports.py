@@ -225,3 +225,13 @@ def test_kill_minus_nine_then_again_gives_the_same_bytes(linear: NumpyLinear, tm
     subprocess.run(command(killed, "0"), check=True)
     assert (killed / "model.payload").read_bytes() == (whole / "model.payload").read_bytes()
     assert len(list((killed / "kept").glob("*.reply"))) == 20
+
+
+def test_a_phase_that_was_given_up_does_not_answer_the_next(linear: NumpyLinear):
+    learner, algorithm = linear.open(), FedAvg(steps=3)
+    expected = digests(algorithm, learner, InProcess(algorithm, learner))
+    with LocalEngine(workers=1) as engine, EngineTransport(engine, algorithm, linear, workers=1) as transport:
+        start = Payload.of_vector(learner.start() + 1, layout=learner.layout())
+        tasks = algorithm.plan(algorithm.init(start, clients=learner.examples(), seeds=Seeds(1)))
+        assert next(transport.gather(tasks)).task in tasks
+        assert digests(algorithm, learner, transport) == expected

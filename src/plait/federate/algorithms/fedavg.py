@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -151,6 +152,8 @@ def _why_refused(payload: Payload, *, expected: Payload) -> str | None:
     if payload.manifest != expected.manifest:
         return f"sent {len(payload.manifest)} arrays that are not the {len(expected.manifest)} asked for"
     losses = payload.meta.get("losses")
-    if not isinstance(losses, list) or not losses or not all(isinstance(x, float) for x in losses):
+    if not isinstance(losses, list) or not losses:
         return "sent no losses"
+    if not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
+        return "sent losses that are not numbers"
     return why_refused(payload.vector(), size=expected.vector().size)

@@ -126,6 +126,8 @@ class EngineTransport:
             PlaitError: The one a client raised.
             EngineError: Workers died more often than they may.
         """
+        for worker in self._workers:  # a phase that was given up leaves calls whose answers nobody waits for
+            worker.running.clear()
         waiting = deque(tasks)
         digests = {id(task.payload): task.payload.digest() for task in tasks}
         died = 0
