@@ -62,11 +62,11 @@ class Train(Stage):
     """A split, or names."""
     stop: int | Literal["never", "early"] = "never"
     """When."""
-    mixture: dict[str, float] = {}
+    mixture: dict[str, float] = Field(default_factory=dict)
     """Shares by source."""
     data: InputPath | None = None
     """One input."""
-    more: list[InputPath] = []
+    more: list[InputPath] = Field(default_factory=list)
     """Further inputs."""
     pair: tuple[InputPath, ...] = ()
     """Two inputs."""

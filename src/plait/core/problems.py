@@ -22,9 +22,11 @@ class Problems:
     located: Located
     typed: set[KeyPath] = field(default_factory=set[KeyPath])
     _found: list[tuple[int, RecipeError]] = field(default_factory=list[tuple[int, RecipeError]])
+    _paths: set[KeyPath] = field(default_factory=set[KeyPath])
 
     def add(self, message: str, *, code: str, path: KeyPath, hint: str | None = None) -> None:
         """Note a problem at a key path."""
+        self._paths.add(path)
         if self.is_typed(path):
             self._note(0, _COMMAND_LINE, message, code, hint)
         else:
@@ -37,6 +39,10 @@ class Problems:
     def is_typed(self, path: KeyPath) -> bool:
         """Whether the value at a key path, or what holds it, came from the command line."""
         return any(path[:end] in self.typed for end in range(1, len(path) + 1))
+
+    def touch(self, path: KeyPath) -> bool:
+        """Whether a problem was noted at a key path or below it."""
+        return any(found[: len(path)] == path for found in self._paths)
 
     def stop(self) -> None:
         """Raise the first problem in the order of the file, carrying all of them; does nothing when there is none."""

@@ -89,8 +89,13 @@ def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """
     from plait.core.recipe_check import check_recipe
 
-    path = _find_file(str(source))
-    return check_recipe(load_yaml(path), folder=path.resolve().parent, overrides=overrides)
+    try:
+        path = _find_file(str(source))
+        return check_recipe(load_yaml(path), folder=path.resolve().parent, overrides=overrides)
+    except RecipeError as error:
+        # An error of the file itself is the only one there is.
+        error.problems = error.problems or (error,)
+        raise
 
 
 def shipped_recipes() -> list[Path]:

@@ -102,6 +102,8 @@ def _merged(details: Sequence[_Detail]) -> _Detail:
 
 def _add(detail: _Detail, name: str, use: str, component: type[Stage], at: KeyPath, problems: Problems) -> None:
     path = (*at, *detail.path)
+    if detail.path and problems.touch(path):
+        return  # a variable that is missing there is no wrong type as well
     setting = ".".join(str(step) for step in detail.path) or "the settings"
     kind, message = str(detail.item["type"]), _lower(str(detail.item["msg"]))
     if kind == "extra_forbidden":

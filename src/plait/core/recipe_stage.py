@@ -60,11 +60,8 @@ def build_stage(
     except PlaitError as error:
         problems.add(f"stage {name}: {error.message}", code="bad-value", path=at, hint=error.hint)
         return None
-    try:
-        built.checkable()
-    except PlaitError as error:
-        code = "missing-extra" if isinstance(error, MissingExtra) else "cannot-run"
-        problems.add(f"stage {name}: {error.message}", code=code, path=(*at, "use"), hint=error.hint)
+    if not problems.touch(at):
+        _check_runs_here(name, built, at, problems)
     needs += [needed for _, needed, _ in references_of(built)]
     lines = {path[2:]: line for path, line in problems.located.lines.items() if path[:2] == at}
     return RecipeStage(name, str(use), tuple(dict.fromkeys(needs)), settings, built, lines)
@@ -114,6 +111,14 @@ def _component(name: str, use: Any, at: KeyPath, problems: Problems) -> type[Sta
         else:
             return component
     return None
+
+
+def _check_runs_here(name: str, stage: Stage, at: KeyPath, problems: Problems) -> None:
+    try:
+        stage.checkable()
+    except PlaitError as error:
+        code = "missing-extra" if isinstance(error, MissingExtra) else "cannot-run"
+        problems.add(f"stage {name}: {error.message}", code=code, path=(*at, "use"), hint=error.hint)
 
 
 def _refuse_misplaced_references(

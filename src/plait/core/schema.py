@@ -67,14 +67,17 @@ def json_schema() -> dict[str, Any]:
                     },
                     "needs": {"$ref": "#/$defs/needs"},
                 },
-                "allOf": [
-                    {"if": {"properties": {"use": {"const": name}}}, "then": {"$ref": f"#/$defs/{name}"}}
-                    for name in stages
-                ],
+                "allOf": [_where_used(name) for name in stages],
             },
             **definitions,
         },
     }
+
+
+def _where_used(name: str) -> dict[str, Any]:
+    """A stage's own schema, where ``use`` names it."""
+    named = {"required": ["use"], "properties": {"use": {"const": name}}}
+    return {"if": named, "then": {"$ref": f"#/$defs/{name}"}}
 
 
 def _stage_class(name: str) -> type[Stage] | None:
@@ -95,7 +98,7 @@ def _stage_schema(name: str, component: type[Stage], definitions: dict[str, Any]
     return {
         "type": "object",
         "description": _doc(component),
-        "required": ["name", "use", *schema.get("required", [])],
+        "required": schema.get("required", []),
         "additionalProperties": False,
         "properties": {"name": {}, "use": {}, "needs": {}, **properties},
     }
