@@ -200,6 +200,14 @@ def test_a_refused_connection_says_so():
     assert error.code == "llm.unreachable"
     assert "start the server" in str(error)
     assert model.meter.totals.requests == 3
+    error, _ = ask(f"http://localhost:{port}/v1", attempts=1)
+    assert error.code == "llm.unreachable"
+
+
+def test_an_unknown_host_is_named_as_such():
+    error, _ = ask("http://no-such-host.invalid/v1", attempts=1)
+    assert error.code == "llm.connection"
+    assert "no-such-host.invalid" in str(error)
 
 
 @pytest.mark.parametrize("name", ["seconds", "milliseconds", "date"])

@@ -76,14 +76,14 @@ def test_concurrent_calls_run_in_few_batches_and_say_what_they_say_alone(opened)
         for i in range(32)
     ]
     merged, alone = opened(max_batch=16), opened(max_batch=1, remember=0)
-    replies = together(merged, calls)
-    assert said(replies) == said(one_by_one(alone, calls))
+    replies, singles = together(merged, calls), one_by_one(alone, calls)
+    assert said(replies) == said(singles)
     counts = merged.counts
     assert counts.calls == counts.replies == 32
     assert counts.batches <= 3
     assert counts.saved_tokens > 0.4 * counts.prompt_tokens
     assert alone.counts.batches == 32
-    for one, other in zip(replies, one_by_one(alone, calls), strict=True):
+    for one, other in zip(replies, singles, strict=True):
         assert one[0].logprobs == pytest.approx(other[0].logprobs, abs=2e-3)
 
 
@@ -131,10 +131,13 @@ def test_stop_strings_end_and_are_left_out(opened):
     chat = opened()
     [[whole], [stopped]] = together(
         chat,
-        [(user("Count: one, two,"), {"max_tokens": 20}), (user("Count: one, two,"), {"max_tokens": 20, "stop": [","]})],
+        [
+            (user("Count: one, two,"), {"max_tokens": 20}),
+            (user("Count: one, two,"), {"max_tokens": 20, "stop": ["Three", "\n"]}),
+        ],
     )
-    assert "," in whole.text
-    assert stopped.text == whole.text.split(",")[0]
+    assert "\n" in whole.text
+    assert stopped.text == whole.text.split("\n")[0]
     assert stopped.finish == "stop"
 
 

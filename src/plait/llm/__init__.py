@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plait.llm.opening import ChatSetting, chat_component, open_chat
     from plait.llm.replay import Replay
     from plait.llm.scripted import Rule, Scripted
-    from plait.llm.usage import UsageMeter, UsageTotals
+    from plait.llm.usage import UsageMeter, UsageTotals, usage_of
 
 _HOME = {
     "ChatComponent": "base",
@@ -38,6 +38,7 @@ _HOME = {
     "UsageTotals": "usage",
     "chat_component": "opening",
     "open_chat": "opening",
+    "usage_of": "usage",
 }
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "UsageTotals",
     "chat_component",
     "open_chat",
+    "usage_of",
 ]
 
 

@@ -88,7 +88,12 @@ class Endpoint(ChatComponent):
 
     def identity(self) -> str:
         """The model and what shapes its answers; not its address, which changes with ports and proxies."""
-        shaping = {"model": self.model, "extra_body": dict(self.extra_body)}
+        shaping = {
+            "model": self.model,
+            "extra_body": dict(self.extra_body),
+            "logprobs": self.logprobs,
+            "separate_replies": self.separate_replies,
+        }
         return f"endpoint{json.dumps(shaping, sort_keys=True)}"
 
     def open(self, *, limiter: Limiter | None = None) -> EndpointModel:

@@ -90,7 +90,7 @@ def failure(
         )
     if isinstance(error, openai.APIConnectionError):
         cause = _root(error)
-        if isinstance(cause, ConnectionRefusedError) or "connection attempts failed" in str(cause):
+        if isinstance(cause, ConnectionRefusedError):
             return LLMError(
                 f"the connection was refused{tried}",
                 code="llm.unreachable",
@@ -98,7 +98,7 @@ def failure(
                 hint="start the server, or correct base_url",
             )
         return LLMError(
-            f"the connection failed: {cause or type(cause).__name__}{tried}",
+            f"the connection failed: {str(cause) or type(cause).__name__}{tried}",
             code="llm.connection",
             where=base_url,
             hint="check base_url, the network and the server's log",
@@ -148,6 +148,9 @@ def _server_words(error: openai.APIStatusError) -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__):
-        error = error.__cause__ or cast("BaseException", error.__context__)
+    """The operating system's own error: HTTP libraries wrap it several times, and suppress it where they do."""
+    seen: BaseException | None = error
+    while seen is not None:
+        error = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else seen
+        seen = error.__cause__ or error.__context__
     return error

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from plait.llm.base import Reply
+from plait.llm.base import ChatModel, Reply
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,15 @@ class UsageMeter:
                 completion_tokens=t.completion_tokens + sum(u.completion_tokens for u in usages),
                 money=t.money + sum(u.money for u in usages),
             )
+
+
+def usage_of(model: ChatModel) -> UsageTotals:
+    """What an opened model used so far; nothing for a model of another package that keeps no meter.
+
+    Example:
+        >>> from plait.llm.scripted import Scripted
+        >>> usage_of(Scripted(answers=["a"]).open()).as_facts()
+        {}
+    """
+    meter = getattr(model, "meter", None)
+    return meter.totals if isinstance(meter, UsageMeter) else UsageTotals()
