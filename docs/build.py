@@ -75,7 +75,7 @@ def components_page() -> str:
         lines += [f"## {kind}", ""]
         for name, entry in table(kind).items():
             target = load(entry.path)
-            needs = f' Needs `plait[{entry.extra}]`.' if entry.extra else ""
+            needs = f" Needs `plait[{entry.extra}]`." if entry.extra else ""
             lines += [f"### {name}", "", f"{entry.summary}{needs} `{entry.path}`", ""]
             fields = getattr(target, "model_fields", {})
             if fields:
@@ -97,7 +97,7 @@ def components_page() -> str:
 
 def cli_page() -> str:
     """The help of every verb."""
-    verbs = [[], *([v] for v in "run check new schema watch resume diff rm ls show doctor".split())]
+    verbs = [[], *([v] for v in ["run", "check", "new", "schema", "watch", "resume", "diff", "rm", "ls", "show", "doctor"])]
     verbs += [["models", "ls"], ["models", "get"], ["llm", "serve"]]
     lines = ["# Command line", ""]
     for verb in verbs:

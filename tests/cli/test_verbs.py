@@ -47,12 +47,12 @@ def test_plait_alone_fits_one_screen_and_names_every_verb(plait):
     shown = plait(ok=2)
     text = shown.stdout + shown.stderr
     assert len(text.splitlines()) <= 50
-    for verb in "run check ls show new watch resume diff rm models doctor schema llm".split():
+    for verb in ["run", "check", "ls", "show", "new", "watch", "resume", "diff", "rm", "models", "doctor", "schema", "llm"]:
         assert f" {verb} " in text
 
 
 @pytest.mark.parametrize(
-    "verb", [(v,) for v in "run check ls show new watch resume diff rm doctor schema".split()]
+    "verb", [(v,) for v in ["run", "check", "ls", "show", "new", "watch", "resume", "diff", "rm", "doctor", "schema"]]
     + [("models", "ls"), ("models", "get"), ("llm", "serve")]
 )  # fmt: skip
 def test_every_help_ends_with_examples(plait, verb):

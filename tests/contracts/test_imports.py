@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "polars", "ray", "openai", "numba", "matplotlib", "datasets", "pyarrow", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "polars",
+    "ray",
+    "openai",
+    "numba",
+    "matplotlib",
+    "datasets",
+    "pyarrow",
+    "numpy",
+)
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(p.name for p in Path(str(files("plait"))).iterdir() if (p / "__init__.py").exists())
 

@@ -49,7 +49,11 @@ def go(path: Path, root: Path, *overrides: str, **options):
 
 
 def contents(folder: RunFolder) -> dict[str, str]:
-    return {str(p.relative_to(folder.path)): hash_path(p) for p in sorted((folder.path / "stages").rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder.path)): hash_path(p)
+        for p in sorted((folder.path / "stages").rglob("*"))
+        if p.is_file()
+    }
 
 
 def kinds(folder: RunFolder) -> list[tuple[str, str]]:
@@ -226,7 +230,9 @@ def test_two_processes_cannot_work_in_one_folder(tmp_path):
 def test_full_disk_stops_clearly_and_resumes_after_space_is_made(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
     try:

@@ -40,7 +40,17 @@ class TestSeeds:
 
     def test_names_do_not_run_together(self):
         root = Seeds(1)
-        assert len({root.child("ab").digest(), root.child("a", "b").digest(), root.child("1").digest(), root.child(1).digest()}) == 4
+        assert (
+            len(
+                {
+                    root.child("ab").digest(),
+                    root.child("a", "b").digest(),
+                    root.child("1").digest(),
+                    root.child(1).digest(),
+                }
+            )
+            == 4
+        )
 
     @given(bits=st.integers(1, 128))
     def test_integers_fit_their_bits(self, bits):
@@ -190,7 +200,7 @@ class TestReferences:
 class TestErrors:
     def test_errors_survive_a_trip_between_processes(self):
         error = RecipeError("message", code="recipe.x", where="a:1", hint="do this")
-        copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+        copy = pickle.loads(pickle.dumps(error))
         assert str(copy) == str(error) == "a:1: message; do this [recipe.x]"
         assert type(copy) is RecipeError
 
@@ -200,5 +210,7 @@ class TestErrors:
 
 
 def test_stage_module_imports_nothing_heavy():
-    code = "import sys, plait.core.stage; print([m for m in ('torch', 'polars', 'pyarrow', 'numpy') if m in sys.modules])"
+    code = (
+        "import sys, plait.core.stage; print([m for m in ('torch', 'polars', 'pyarrow', 'numpy') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
