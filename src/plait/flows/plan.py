@@ -149,7 +149,7 @@ class Answer(Stage):
         if made_by == "template":
             report.notes.append(
                 f"The model made no acceptable plan in {len(planning.attempts)} attempts ({planning.stopped}). The "
-                'plan was filled in from a template (on_plan_failure: "template"), so it says nothing about the planner.'
+                'plan was filled in from a template (on_plan_failure: "template"): it says nothing about the planner.'
             )
         for result in results:
             if result.status != "done":

@@ -14,7 +14,7 @@ from plait.agents.mailbox import Result
 from plait.agents.runtime import Runtime
 from plait.errors import LimitReached, PlaitError, UsageError
 from plait.plan.experts import Answer
-from plait.plan.facts import numbers
+from plait.plan.facts import as_number
 from plait.plan.plan import Plan, SubTask
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def check_answer(answer: Answer, *, numeric: bool = False) -> str | None:
     """
     if not answer.text.strip():
         return "the answer is empty"
-    if numeric and len(numbers(answer.value)) != 1:
+    if numeric and as_number(answer.value) is None:
         return f"the answer must be one number to compute with, and is {answer.value or answer.text!r}"
     if answer.value and answer.value not in answer.text.replace(",", ""):
         return f'the answer\'s value "{answer.value}" is not in its text'

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from plait.errors import LLMError, StrandError
 from plait.llm.base import ChatModel
 from plait.plan.arithmetic import evaluate, shown
-from plait.plan.facts import number_words, numbers, without_references, words
+from plait.plan.facts import as_number, number_words, numbers, without_references, words
 from plait.plan.plan import SubTask
 from plait.plan.search import BM25, Library, Passage, sentences
 
@@ -162,13 +162,13 @@ class Calculator:
 
     async def answer(self, task: SubTask, *needed: Answer, numeric: bool = False) -> Answer:
         """See `Expert.answer`."""
-        given = [answer.value for answer in needed]
+        del numeric  # what it computes is always a number
         for answer in needed:
-            if len(numbers(answer.value)) != 1:
-                raise StrandError(f"{answer.text!r} holds no single number to compute with", code="plan.no-number")
-        operands = list(dict.fromkeys([shown(numbers(value)[0]) for value in given] + _operands(task.task)))
+            if as_number(answer.value) is None:
+                raise StrandError(f"{answer.text!r} gives no single number to compute with", code="plan.no-number")
+        operands = list(dict.fromkeys([answer.value for answer in needed] + _operands(task.task)))
         one = "(" + "|".join(re.escape(operand) for operand in operands) + ")"
-        most = max(1, len(given) + len(_operands(task.task)) - 1)
+        most = max(1, len(needed) + len(_operands(task.task)) - 1)
         schema = {
             "type": "object",
             "properties": {
@@ -181,9 +181,9 @@ class Calculator:
         prompt = f"{known}\nTask: {task.task}\nWrite the expression as JSON."
         chosen = await _ask(self.model, _CALCULATOR_RULES, _CALCULATOR_EXAMPLE, prompt, schema)
         expression = str(chosen["expression"])
-        used = {*numbers(expression)}
+        used = re.split(r" [-+*/] ", expression)
         for operand in operands:
-            if numbers(operand)[0] not in used:
+            if operand not in used:
                 raise StrandError(
                     f"the expression {expression} leaves out {operand}, which the sub-task needs",
                     code="plan.unused-number",
@@ -211,6 +211,7 @@ class Writer:
 
     async def answer(self, task: SubTask, *needed: Answer, numeric: bool = False) -> Answer:
         """See `Expert.answer`."""
+        del numeric  # whether its value will do is checked like everyone's
         known = "\n".join(f"- {answer.text}" for answer in needed)
         [reply] = await self.model.chat(
             [

@@ -28,6 +28,16 @@ def numbers(text: str) -> list[Fraction]:
     return [Fraction(found.group().replace(",", "")) for found in _NUMBER.finditer(text)]
 
 
+def as_number(text: str) -> Fraction | None:
+    """The text as one number, with its sign; ``None`` if it is anything else.
+
+    Example:
+        >>> as_number("-1.5"), as_number("70 lines")
+        (Fraction(-3, 2), None)
+    """
+    return Fraction(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else None
+
+
 def number_words(text: str) -> list[Fraction]:
     """Numbers from two to twelve that are written as words; "one" is a pronoun more often than a number.
 
