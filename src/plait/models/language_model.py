@@ -213,7 +213,9 @@ def _read_folder(
     try:
         with quiet_loading():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            )
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be read: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}",
@@ -221,6 +223,14 @@ def _read_folder(
             where=source.name,
             hint="a causal language model needs config.json, its safetensors and its tokenizer in one folder",
         ) from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"the folder lacks {len(missing)} of the model's weights, first {missing[0]}",
+            code="model.incomplete",
+            where=source.name,
+            hint="fetch or save the model again; transformers would start them at random",
+        )
     # Saved adapters name their base model: its name here, never this machine's path.
     model.name_or_path = model.config._name_or_path = source.name
     return model, tokenizer
