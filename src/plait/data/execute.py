@@ -270,14 +270,10 @@ def _store(batches: Iterable[pa.RecordBatch], folder: Path, quarantine: Quaranti
         table = _without_repeats(pa.Table.from_batches([batch]), seen, quarantine)
         if not table.num_rows:
             continue
-        digest = xxhash.xxh3_128()
-        with pa.ipc.new_stream(_Hashed(digest), table.schema) as out:
-            out.write_table(table)
+        new = folder / "new.arrow"
+        write_table(table, new)
         # The number keeps two equal chunks apart.
-        path = folder / f"{number:06d}-{digest.hexdigest()}.arrow"
-        if not path.exists():
-            write_table(table, path)
-        chunks.append(path)
+        chunks.append(new.rename(folder / f"{number:06d}-{_digest(new)}.arrow"))
         total += table.num_rows
         tell("documents read", total, total)
     if not chunks:
@@ -299,22 +295,12 @@ def _without_repeats(table: pa.Table, seen: set[str], quarantine: Quarantine) ->
     return table if all(fresh) else table.filter(pa.array(fresh))
 
 
-class _Hashed:
-    """A file that only hashes what is written."""
-
-    closed = False
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._digest.update(view)
-        return view.nbytes
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
+def _digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as data:
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def open_chunk(path: Path) -> pa.Table:

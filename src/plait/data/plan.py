@@ -194,7 +194,7 @@ def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
     taken = set[str]()
     for index, (name, op) in enumerate(ops):
         stat = "" if isinstance(op, Mapper) else op.stat
-        if stat in taken:
+        if stat and stat in taken:
             stat = f"{stat}@{index}"
         taken.add(stat)
         step = Step(index, name, op, stat)

@@ -47,9 +47,9 @@ def describe(curated: Curated, report: StageReport, *, seeds: Seeds) -> None:
         *_clusters(curated),
         Example(title="How the operations ran", text=curated.plan.describe()),
     ]
-    report.notes += [
-        f"{step.name} dropped nothing: loosen nothing, or leave it out" for step in droppers if not dropped[step.index]
-    ]
+    idle = [step.name for step in droppers if not dropped[step.index]]
+    if idle:
+        report.notes.append(f"dropped nothing here: {', '.join(idle)}")
 
 
 def _funnel(droppers: list[Step], dropped: Counter[int], total: int) -> Bars:

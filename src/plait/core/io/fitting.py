@@ -33,7 +33,7 @@ class Fitter:
     def __init__(self, *, schema: pa.Schema | None, required: Sequence[str], quarantine: Quarantine) -> None:
         self.schema = schema
         self.required = tuple(required)
-        self._asked = schema is not None
+        self.asked = schema
         self._quarantine = quarantine
 
     def records(self, records: Sequence[Record], place: Place) -> pa.RecordBatch | None:
@@ -65,7 +65,7 @@ class Fitter:
                     where=where,
                 )
         schema = self.schema = self.schema or batch.schema.remove_metadata()
-        if not self._asked and (extra := set(batch.schema.names) ^ set(schema.names)):
+        if self.asked is None and (extra := set(batch.schema.names) ^ set(schema.names)):
             raise DataError(
                 f"columns differ from those of the first file: {', '.join(sorted(extra))}",
                 code="data.schema-drift",
@@ -88,7 +88,7 @@ class Fitter:
 
     def _convert(self, records: Sequence[Record], schema: pa.Schema) -> list[pa.Array] | None:
         """All records at once, or ``None`` if any of them needs a closer look."""
-        if not self._asked:
+        if self.asked is None:
             known = set(schema.names)
             if any(not known.issuperset(record) for record in records):
                 return None
@@ -133,7 +133,7 @@ class Fitter:
         for name, value in record.items():
             index = schema.get_field_index(name)
             if index < 0:
-                if not self._asked:
+                if self.asked is None:
                     return "field that the first records do not have"
             elif _array([value], schema.field(index).type) is None:
                 return f'field "{name}" is not {schema.field(index).type}'

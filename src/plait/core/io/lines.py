@@ -27,12 +27,12 @@ class Chunk:
 
     Args:
         first: Number of ``lines[0]`` in the file, counting from 1.
-        lines: Lines without their line ends. A line that was set aside is left here as ``b""``, so that the
-            number of ``lines[i]`` is always ``first + i``.
+        lines: Lines without their line ends; ``None`` for one that was set aside, so that the number of
+            ``lines[i]`` is always ``first + i``.
     """
 
     first: int
-    lines: list[bytes]
+    lines: list[bytes | None]
 
 
 def line_chunks(path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine: Quarantine) -> Iterator[Chunk]:
@@ -45,11 +45,11 @@ def line_chunks(path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine
         DataError: The file is missing, is not text in UTF-8 as a whole (UTF-16), or its compressed stream is
         cut off or damaged.
     """
-    first, lines, held = 1, list[bytes](), 0
+    first, lines, held = 1, list[bytes | None](), 0
     for number, line in _numbered_lines(path, max_line_bytes, quarantine):
         assert number == first + len(lines)
         lines.append(line)
-        held += len(line) + 1
+        held += len(line or b"") + 1
         if held >= chunk_bytes:
             yield Chunk(first, lines)
             first, lines, held = number + 1, [], 0
@@ -57,33 +57,53 @@ def line_chunks(path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine
         yield Chunk(first, lines)
 
 
-def _numbered_lines(path: Path, limit: int, quarantine: Quarantine) -> Iterator[tuple[int, bytes]]:
-    number = 1
-    pending = b""
-    dropped = 0  # bytes already let go of a line that is too long
-    sample = b""
+def _numbered_lines(path: Path, limit: int, quarantine: Quarantine) -> Iterator[tuple[int, bytes | None]]:
+    line = _Line(path, limit, quarantine)
     for block in _blocks(path):
-        *complete, rest = block.split(b"\n")
-        for piece in complete:
-            size = dropped + len(pending) + len(piece)
-            if size > limit:
-                _too_long(path, number, size, sample or pending + piece, limit, quarantine)
-                line = b""
+        *ends, rest = block.split(b"\n")
+        for end in ends:
+            # The usual case, inlined: a whole line inside one block.
+            if line.size == 0 and len(end) <= limit:
+                whole = end[:-1] if end.endswith(b"\r") else end
             else:
-                line = pending + piece if pending else piece
-                if line.endswith(b"\r"):
-                    line = line[:-1]
-            yield number, line
-            number, pending, dropped, sample = number + 1, b"", 0, b""
-        pending += rest
-        if dropped + len(pending) > limit:
-            sample = sample or pending[:_SHOWN]
-            dropped, pending = dropped + len(pending), b""
-    if dropped:
-        _too_long(path, number, dropped + len(pending), sample, limit, quarantine)
-        yield number, b""
-    elif pending:
-        yield number, pending.removesuffix(b"\r")
+                line.add(end)
+                whole = line.close()
+            yield line.number, whole
+            line.number += 1
+        line.add(rest)
+    if line.size:
+        yield line.number, line.close()
+
+
+class _Line:
+    """The line being read: its pieces, or only its size once it is too long."""
+
+    def __init__(self, path: Path, limit: int, quarantine: Quarantine) -> None:
+        self.number = 1
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._where = path
+        self._limit = limit
+        self._quarantine = quarantine
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self._pieces.append(piece)
+        if self.size > self._limit:
+            self._pieces = [b"".join(self._pieces)[:_SHOWN]]
+
+    def close(self) -> bytes | None:
+        """The whole line, or ``None`` after setting it aside."""
+        line, size = b"".join(self._pieces), self.size
+        self._pieces, self.size = [], 0
+        if size <= self._limit:
+            return line.removesuffix(b"\r")
+        self._quarantine.add(
+            where=f"{self._where}:{self.number}",
+            reason=f"line longer than {self._limit} bytes",
+            record=f"{line[:_SHOWN].decode('utf-8', 'surrogateescape')}… ({size} bytes in all)",
+        )
+        return None
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -110,12 +130,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
             where=str(path),
             hint="the file was cut off or damaged; fetch or write it again",
         ) from error
-
-
-def _too_long(path: Path, number: int, size: int, sample: bytes, limit: int, quarantine: Quarantine) -> None:
-    shown = sample[:_SHOWN].decode("utf-8", "surrogateescape")
-    quarantine.add(
-        where=f"{path}:{number}",
-        reason=f"line longer than {limit} bytes",
-        record=f"{shown}… ({size} bytes in all)",
-    )

@@ -195,7 +195,7 @@ def _read_parquet(path: Path, fitter: Fitter, limits: Limits) -> Iterator[pa.Rec
     try:
         with pq.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
-            wanted = None if fitter.schema is None else [n for n in fitter.schema.names if n in names]
+            wanted = None if fitter.asked is None else [n for n in fitter.asked.names if n in names]
             meta = file.metadata
             size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
             rows = max(1, limits.batch_bytes * max(meta.num_rows, 1) // max(size, 1))

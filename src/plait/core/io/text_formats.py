@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def read_csv(
     Empty and unquoted is null; ``""`` is the empty string.
     """
     header: list[str] | None = None
-    for records in _csv_records(path, limits, quarantine):
+    for records in _csv_records(path, limits, delimiter, quarantine):
         if header is None:
             header = _header(path, records.pop(0), delimiter)
         if not records:
@@ -92,31 +93,77 @@ _Record = tuple[int, list[bytes]]
 """A line number and the lines of one record: more than one if a quoted value holds line ends."""
 
 
-def _csv_records(path: Path, limits: Limits, quarantine: Quarantine) -> Iterator[list[_Record]]:
+def _csv_records(path: Path, limits: Limits, delimiter: str, quarantine: Quarantine) -> Iterator[list[_Record]]:
     """Records of about one chunk at a time: lines are joined while a quote is open."""
-    start, open_lines, held = 0, list[bytes](), 0
+
+    def refuse(number: int, line: bytes) -> None:
+        quarantine.add(where=f"{path}:{number}", reason="quote not closed", record=_shown(line))
+
+    joiner = _Joiner(delimiter, limits.max_line_bytes, refuse)
     for chunk in line_chunks(
         path, chunk_bytes=limits.batch_bytes, max_line_bytes=limits.max_line_bytes, quarantine=quarantine
     ):
         records = list[_Record]()
         for number, line in enumerate(chunk.lines, chunk.first):
-            odd = line.count(b'"') % 2 == 1
-            if not open_lines and not odd:
-                if line:
-                    records.append((number, [line]))
-                continue
-            if not open_lines:
-                start, held = number, 0
-            open_lines.append(line)
-            held += len(line)
-            # A quote that never closes must not swallow the file: past the limit it is taken apart again.
-            if (odd and len(open_lines) > 1) or held > limits.max_line_bytes:
-                records.append((start, open_lines))
-                open_lines = []
+            joiner.feed(number, line, records)
         if records:
             yield records
-    if open_lines:
-        yield [(start, open_lines)]
+    records = list[_Record]()
+    joiner.end(records)
+    if records:
+        yield records
+
+
+class _Joiner:
+    """Joins the lines of quoted values. A stray quote is found out where it stops making sense, and costs one line."""
+
+    def __init__(self, delimiter: str, limit: int, refuse: Callable[[int, bytes], None]) -> None:
+        self._open: list[tuple[int, bytes]] = []
+        self._size = 0
+        self._limit = limit
+        self._refuse = refuse
+        mark = re.escape(delimiter.encode())
+        quoted = rb'"[^"]*(?:""[^"]*)*"'
+        strict = rb'(?:%b|[^"%b]*)' % (quoted, mark)
+        lenient = rb'(?:%b|[^"%b][^%b]*|)' % (quoted, mark, mark)
+        self._strict = re.compile(rb"%b(?:%b%b)*" % (strict, mark, strict))
+        self._lenient = re.compile(rb"%b(?:%b%b)*" % (lenient, mark, lenient))
+
+    def feed(self, number: int, line: bytes | None, records: list[_Record]) -> None:
+        if line is None:
+            self.end(records)
+            return
+        odd = line.count(b'"') % 2 == 1
+        if not self._open and not odd:
+            if line:
+                records.append((number, [line]))
+            return
+        closes = odd and bool(self._open)
+        self._open.append((number, line))
+        self._size += len(line)
+        if not closes and self._size <= self._limit:
+            return
+        lines = [part for _, part in self._open]
+        if closes and self._strict.fullmatch(b"\n".join(lines)):
+            records.append((self._open[0][0], lines))
+            self._open, self._size = [], 0
+        else:
+            self._give_up(records)
+
+    def end(self, records: list[_Record]) -> None:
+        while self._open:
+            self._give_up(records)
+
+    def _give_up(self, records: list[_Record]) -> None:
+        """The first open line stands alone after all; those after it are looked at afresh."""
+        (number, line), *others = self._open
+        self._open, self._size = [], 0
+        if self._lenient.fullmatch(line):
+            records.append((number, [line]))
+        else:
+            self._refuse(number, line)
+        for other_number, other in others:
+            self.feed(other_number, other, records)
 
 
 def _header(path: Path, record: _Record, delimiter: str) -> list[str]:
@@ -151,11 +198,9 @@ def _parse_records(
             yield table, [number for number, _ in run]
         elif len(run) > 1:
             waiting += [run[len(run) // 2 :], run[: len(run) // 2]]
-        elif len(run[0][1]) > 1:
-            number, lines = run[0]
-            waiting += [[(number + i, [line])] for i, line in reversed(list(enumerate(lines))) if line]
         else:
-            number, [line] = run[0]
+            [(number, lines)] = run
+            line = b"\n".join(lines)
             as_text = _parse(run, header, delimiter, {name: pa.string() for name in header})
             reason = _why_unreadable(line, otherwise=f"not {len(header)} columns")
             quarantine.add(

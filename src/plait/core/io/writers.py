@@ -152,9 +152,15 @@ def _write_arrow(blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes]) 
     rows = 0
     with pa.ipc.new_file(out, schema) as writer:
         for block in blocks:
-            writer.write_table(block)
+            writer.write_table(_compact(block))
             rows += block.num_rows
     return rows
+
+
+def _compact(table: pa.Table) -> pa.Table:
+    """A copy in buffers of its own: a slice of a larger buffer would be padded with bytes of its neighbours."""
+    columns = [pa.concat_arrays([*column.chunks, column.chunk(0).slice(0, 0)]) for column in table.columns]
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _write_jsonl(blocks: Iterator[pa.Table], out: IO[bytes]) -> int:
