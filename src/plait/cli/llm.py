@@ -41,9 +41,7 @@ def serve(
     ] = True,
     token_env: Annotated[
         str,
-        typer.Option(
-            help="Environment variable to take the token from; a new one is made when it is not set."
-        ),
+        typer.Option(help="Environment variable to take the token from; a new one is made when it is not set."),
     ] = "PLAIT_LLM_TOKEN",
     json: Annotated[bool, typer.Option("--json", help="Print address and token as one JSON line.")] = False,
 ) -> None:
