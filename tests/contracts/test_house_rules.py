@@ -8,10 +8,12 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from plait.core.catalog import TABLES, find, load, table
 from plait.core.component import Component
@@ -19,6 +21,7 @@ from plait.core.recipe import load_recipe, recipe_summary, shipped_recipes
 from plait.core.recipe_stage import RESERVED
 from plait.core.schema import json_schema
 from plait.core.stage import Stage
+from plait.data.plan import read_ops
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -37,11 +40,23 @@ def test_files_stay_readable(path):
 def test_every_entry_has_a_line_a_doc_and_an_example(kind, name):
     entry = table(kind)[name]
     assert entry.summary.endswith(".")
+    assert entry.summary[0].isupper()
     target = load(entry.path)
     doc = inspect.getdoc(target)
     assert doc
-    if inspect.isclass(target):
-        assert "Example:" in doc, f"{entry.path} shows no example"
+    if not inspect.isclass(target):
+        return
+    assert "Example:" in doc, f"{entry.path} shows no example"
+    example = textwrap.dedent(re.search(r"Example:\n((?:    .*\n?)+)", doc)[1])
+    if ">>>" in example:  # a doctest, which pytest runs
+        return
+    [item] = YAML(typ="safe", pure=True).load(example)
+    if kind == "stage":
+        assert item.pop("use") == name
+        item.pop("name")
+        assert target.model_validate(item)
+    else:
+        assert read_ops([item])[0][0] == name
 
 
 @pytest.mark.parametrize(("kind", "name"), ENTRIES)
@@ -84,7 +99,6 @@ def test_shipped_recipes_check_and_say_how_to_run_them(path):
 
 def test_json_schema_is_valid_and_accepts_the_shipped_recipes():
     from jsonschema import Draft202012Validator
-    from ruamel.yaml import YAML
 
     schema = json_schema()
     Draft202012Validator.check_schema(schema)

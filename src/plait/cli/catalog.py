@@ -30,7 +30,7 @@ _DOCTOR = examples(("plait doctor --json", "for a program"))
 
 def ls(
     kind: Annotated[
-        str | None, typer.Argument(help="stage, engine, llm, model, recipe or run; all by default.")
+        str | None, typer.Argument(help="stage, op, engine, llm, model, recipe or run; all by default.")
     ] = None,
     *,
     root: Root = Path("runs"),

@@ -17,6 +17,7 @@ from plait.errors import UsageError, nearest
 
 TABLES: Mapping[str, str] = {
     "stage": "plait.flows.catalog:STAGES",
+    "op": "plait.data.catalog:OPS",
     "engine": "plait.engines.catalog:ENGINES",
     "llm": "plait.llm.catalog:CHAT_MODELS",
     "model": "plait.models.catalog:MODELS",

@@ -1,0 +1,1 @@
+"""The stages of recipes: the only place where the strands meet."""

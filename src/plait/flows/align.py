@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 
 class Preference(Stage):
-    """Trains a LoRA adapter on preference pairs (DPO, β-DPO, Dr. DPO, …) and measures it on pairs held out."""
+    """Trains a LoRA adapter on preference pairs (DPO, β-DPO, Dr. DPO, …) and measures it on pairs held out.
+
+    Example:
+        - name: align
+          use: align.preference
+          pairs: ${pairs.pairs}
+          heldout: ${pairs.heldout}
+          objective: {name: dr_dpo, beta_prime: 1.0}
+    """
 
     outputs: ClassVar[Mapping[str, str]] = {"adapter": "adapter", "scores": "scores.parquet"}
 

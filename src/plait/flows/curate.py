@@ -45,7 +45,14 @@ DEFAULT_OPS: tuple[str | dict[str, dict[str, Any] | None], ...] = (
 
 
 class Curate(Stage):
-    """Cleans, filters and deduplicates documents; operations and their settings are Data-Juicer's."""
+    """Cleans, filters and deduplicates documents; operations and their settings are Data-Juicer's.
+
+    Example:
+        - name: curate
+          use: data.curate
+          source: python-docs
+          ops: [{text_length_filter: {min_len: 120}}, document_deduplicator]
+    """
 
     outputs: ClassVar[Mapping[str, str]] = {"documents": "documents.parquet", "lineage": "lineage.parquet"}
 

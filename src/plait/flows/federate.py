@@ -46,6 +46,9 @@ class FederateLoRA(Stage):
 
     Compares three models on held-out texts of all owners, mixed equally: the untouched base, each owner training alone,
     and the federated one. Every owner takes the same number of steps alone as together.
+
+    Example:
+        - {name: federate, use: federate.lora, documents: "${curate.documents}", rounds: 2, steps: 6}
     """
 
     outputs: ClassVar[Mapping[str, str]] = {"adapter": "adapter"}
@@ -56,13 +59,13 @@ class FederateLoRA(Stage):
     """The base model: a catalog name, a folder, a ``.gguf`` file or a Hub id."""
     rounds: int = Field(default=2, ge=1)
     """Rounds of federated averaging."""
-    steps: int = Field(default=6, ge=1)
+    steps: int = Field(default=5, ge=1)
     """Optimiser steps of each owner per round."""
     batch_size: int = Field(default=2, ge=1)
     """Blocks of text per step."""
     sequence_length: int = Field(default=128, ge=8)
     """Tokens per block."""
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=5e-3, gt=0)
     """Step size of AdamW, which restarts every round."""
     lora: LoRA = LoRA()
     """The adapter that is trained and travels."""
@@ -70,8 +73,10 @@ class FederateLoRA(Stage):
     """How the owners' changes become one; the last two withstand some owners that lie."""
     trim: int = Field(default=1, ge=0)
     """For the trimmed mean: the number of liars to withstand."""
-    max_weight: float = Field(default=3.0, ge=1)
-    """No owner counts more than this many equal shares in the mean, however many texts it claims."""
+    max_weight: float = Field(default=1.0, ge=1)
+    """No owner counts more than this many equal shares in the mean, however many texts it claims. Owners take equally many
+    steps, so at 1 every step counts the same; a large value weighs by texts, as federated averaging was published.
+    """
     heldout_blocks: int = Field(default=6, ge=1)
     """Blocks held out of each owner's texts, for comparing."""
 

@@ -45,6 +45,9 @@ class Pairs(Stage):
     broken word gives the answer away. What is learnt from such pairs is the documents' way of going on, not the
     judgement of a person who compared two answers.
 
+    Example:
+        - {name: pairs, use: data.pairs, documents: "${curate.documents}", train: 96, heldout: 32}
+
     Source: Chen et al. 2024, "Self-Play Fine-Tuning", section 4.1 (human text over the model's own).
     """
 
@@ -213,6 +216,7 @@ class Pairs(Stage):
             rejected = without_last_word(rejected)
         rejected = rejected.rstrip()
         chosen = cut_to(task.rest, count, target=count(rejected))
+        rejected = cut_to(rejected, count, target=count(chosen))
         reason = _unusable(chosen, rejected, count(rejected))
         if reason is not None:
             made.dropped[reason] += 1

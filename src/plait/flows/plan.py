@@ -35,7 +35,11 @@ ExpertName = Literal["lookup", "calculator", "writer"]
 
 
 class Answer(Stage):
-    """Answers a question that needs several steps: a model plans, code checks the plan, experts carry it out."""
+    """Answers a question that needs several steps: a model plans, code checks the plan, experts carry it out.
+
+    Example:
+        - {name: plan, use: plan.answer, documents: "${curate.documents}"}
+    """
 
     outputs: ClassVar[Mapping[str, str]] = {"plan": "plan.json", "answer": "answer.json"}
 

@@ -45,7 +45,11 @@ WORK_AND_SCHOOL = Quota(
 
 
 class GuessingGame(Stage):
-    """A population plays "guess 2/3 of the average" for some rounds, each player a language model with a background."""
+    """A population plays "guess 2/3 of the average" for some rounds, each player a language model with a background.
+
+    Example:
+        - {name: simulate, use: agents.guessing_game, agents: 48, rounds: 4, llm: local}
+    """
 
     outputs: ClassVar[Mapping[str, str]] = {"rounds": "rounds.parquet", "trajectories": "trajectories.parquet"}
 

@@ -28,6 +28,10 @@ class Replay(ChatComponent):
 
     Equal calls asked again get their own answers, in the order they were recorded. A call that failed is not recorded,
     so a caller who tried again finds the answer in its place.
+
+    Example:
+        >>> Replay(inner={"use": "scripted", "answers": ["4"]}, path="calls.jsonl").mode
+        'auto'
     """
 
     inner: ChatSetting

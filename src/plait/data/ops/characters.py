@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class TextLengthFilter(Filter):
     """Keeps texts of a length in characters.
 
+    Example:
+        - text_length_filter: {min_len: 120, max_len: 100000}
+
     Source: Data-Juicer 1.6.1, ``text_length_filter``.
     """
 
@@ -38,6 +41,9 @@ class TextLengthFilter(Filter):
 class AlphanumericFilter(Filter):
     """Keeps texts with a share of letters and digits.
 
+    Example:
+        - alphanumeric_filter: {min_ratio: 0.5}
+
     Source: Data-Juicer 1.6.1, ``alphanumeric_filter`` with ``tokenization: false``.
     """
 
@@ -60,6 +66,9 @@ class AlphanumericFilter(Filter):
 
 class SpecialCharactersFilter(Filter):
     """Keeps texts with a share of special characters: punctuation, digits, blanks, symbols, emoji.
+
+    Example:
+        - special_characters_filter: {max_ratio: 0.4}
 
     Source: Data-Juicer 1.6.1, ``special_characters_filter``.
     """

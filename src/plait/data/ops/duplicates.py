@@ -19,6 +19,9 @@ _NON_CHARACTERS = r"\s+|\d+|[!-/:-@\[-`{-~]"
 class DocumentDeduplicator(Deduplicator):
     """Drops texts that equal another, blanks around them aside.
 
+    Example:
+        - document_deduplicator: {lowercase: true}
+
     Source: Data-Juicer 1.6.1, ``document_deduplicator``; there the first in file order stays, here the lowest
     id.
     """
@@ -57,6 +60,9 @@ class DocumentMinhashDeduplicator(Deduplicator):
     Unlike Data-Juicer 1.6.1, ``document_minhash_deduplicator``: candidates are verified; words end at any
     blank, not at the space alone; a text shorter than one shingle has no near duplicates (there, all such
     texts are duplicates of each other); the lowest id stays.
+
+    Example:
+        - document_minhash_deduplicator: {jaccard_threshold: 0.7}
 
     Source: Broder 1997, "On the resemblance and containment of documents"; Leskovec et al., Mining of Massive
     Datasets, 3.4.

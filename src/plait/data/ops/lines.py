@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class AverageLineLengthFilter(Filter):
     """Keeps texts whose lines have a length on average.
 
+    Example:
+        - average_line_length_filter: {min_len: 12}
+
     Source: Data-Juicer 1.6.1, ``average_line_length_filter``.
     """
 
@@ -39,6 +42,9 @@ class AverageLineLengthFilter(Filter):
 
 class MaximumLineLengthFilter(Filter):
     """Keeps texts whose longest line has a length.
+
+    Example:
+        - maximum_line_length_filter: {max_len: 2000}
 
     Source: Data-Juicer 1.6.1, ``maximum_line_length_filter``.
     """

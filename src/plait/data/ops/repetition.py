@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class CharacterRepetitionFilter(Filter):
     """Keeps texts with a share of repeated runs of characters.
 
+    Example:
+        - character_repetition_filter: {rep_len: 10, max_ratio: 0.4}
+
     Source: Data-Juicer 1.6.1, ``character_repetition_filter``.
     """
 
@@ -46,6 +49,9 @@ class CharacterRepetitionFilter(Filter):
 
 class WordRepetitionFilter(Filter):
     """Keeps texts with a share of repeated runs of words.
+
+    Example:
+        - word_repetition_filter: {rep_len: 10, max_ratio: 0.4}
 
     Source: Data-Juicer 1.6.1, ``word_repetition_filter`` with ``tokenization: false``.
     """

@@ -17,6 +17,9 @@ _MAY_CHANGE = r"[^\t\n\x20-\x25\x27-\x7e]"
 class FixUnicodeMapper(Mapper):
     """Repairs mojibake, HTML entities, odd quotes and control characters, and normalises the Unicode form.
 
+    Example:
+        - fix_unicode_mapper
+
     Source: Data-Juicer 1.6.1, ``fix_unicode_mapper`` (``ftfy.fix_text``).
     """
 

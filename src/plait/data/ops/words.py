@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class WordsNumFilter(Filter):
     """Keeps texts of a number of words.
 
+    Example:
+        - words_num_filter: {min_num: 15}
+
     Source: Data-Juicer 1.6.1, ``words_num_filter`` with ``tokenization: false``.
     """
 
