@@ -74,8 +74,8 @@ class FederateLoRA(Stage):
     trim: int = Field(default=1, ge=0)
     """For the trimmed mean: the number of liars to withstand."""
     max_weight: float = Field(default=1.0, ge=1)
-    """No owner counts more than this many equal shares in the mean, however many texts it claims. Owners take equally many
-    steps, so at 1 every step counts the same; a large value weighs by texts, as federated averaging was published.
+    """No owner counts more than this many equal shares in the mean, however many texts it claims. Owners take
+    equally many steps, so at 1 every step counts the same; a large value weighs by texts, as first published.
     """
     heldout_blocks: int = Field(default=6, ge=1)
     """Blocks held out of each owner's texts, for comparing."""

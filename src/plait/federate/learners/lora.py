@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from plait.models import LanguageModel
 
 
+_NOTHING = -100
+_EVALUATED_TOKENS = 1024  # at once: enough to keep two cores busy, little enough that logits stay below 0.5 GB
+
+
 class AdapterTraining(Component):
     """How a client trains an adapter. The optimiser starts anew in every round; only the adapter lives on."""
 
@@ -190,7 +194,7 @@ class AdapterLearner:
         if len(blocks) == 0:
             raise DataError(f"client {client} has no held-out blocks", code="data.no-heldout")
         self.load(vector)
-        size = self._settings.batch_size
+        size = max(1, _EVALUATED_TOKENS // blocks.shape[1])
         with self._threads(), self._torch.inference_mode():
             batches = [blocks[at : at + size] for at in range(0, len(blocks), size)]
             total = sum(float(self._loss(batch)) * len(batch) for batch in batches)
@@ -199,8 +203,12 @@ class AdapterLearner:
     def _loss(self, blocks: Blocks) -> torch.Tensor:
         """Mean cross-entropy of every token given those before it, over ``[blocks, tokens]``."""
         ids = self._torch.from_numpy(blocks.astype(np.int64)).to(self._flat.device)
-        logits = self._lm.model(input_ids=ids, use_cache=False).logits[:, :-1]  # [blocks, tokens - 1, vocabulary]
-        return self._torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+        logits = self._lm.model(input_ids=ids, use_cache=False).logits  # [blocks, tokens, vocabulary]
+        # The last place has nothing to predict. Masking it spares the copy of all logits that cutting it off
+        # would take.
+        following = ids.roll(-1, dims=1)
+        following[:, -1] = _NOTHING
+        return self._torch.nn.functional.cross_entropy(logits.flatten(0, 1), following.flatten(), ignore_index=_NOTHING)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         if self._settings.optimizer == "sgd":
