@@ -119,16 +119,16 @@ class Lookup:
         return Answer(text=sentence, value=str(chosen.get("value", "")), source=passage.source, working=f"“{sentence}”")
 
     def _candidates(self, query: str, *, numeric: bool) -> list[tuple[Passage, str]]:
-        """The sentences that speak most of the query; only those with a value, if any has one or if it must be."""
+        """The sentences that speak most of the query; only those with a number, if it must be one."""
         found = [
             (passage, sentence)
             for passage, _ in self.library.find(query, top=self.top)
             for sentence in sentences(passage.text)
-            if len(sentence) <= _LONGEST_SENTENCE
+            if len(sentence) <= _LONGEST_SENTENCE and (not numeric or values(sentence, numeric=True))
         ]
-        best = [found[place] for place, _ in BM25(s for _, s in found).search(query, top=len(found))]
-        with_value = [(passage, sentence) for passage, sentence in best if values(sentence, numeric=numeric)]
-        return (with_value if with_value or numeric else best)[:_CANDIDATES]
+        # A sentence of the document that the query names is nearer to it than the same words elsewhere.
+        ranked = BM25(f"{passage.source} {sentence}" for passage, sentence in found)
+        return [found[place] for place, _ in ranked.search(query, top=_CANDIDATES)]
 
     async def _choose(
         self, task: SubTask, candidates: Sequence[tuple[Passage, str]], *, numeric: bool
@@ -246,7 +246,7 @@ def values(sentence: str, *, numeric: bool = False) -> list[str]:
 
 def _operands(text: str) -> list[str]:
     own = without_references(text)
-    return list(dict.fromkeys(shown(n) for n in [*numbers(own), *number_words(own)]))
+    return [shown(n) for n in [*numbers(own), *number_words(own)]]
 
 
 def _choice(number: int, candidates: Sequence[str]) -> dict[str, Any]:
