@@ -23,7 +23,7 @@ Names, settings and formulas are Data-Juicer's, so that its recipes run unchange
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -57,6 +57,34 @@ class Shared:
     words: pl.Expr
 
 
+CHARS, LINES, WORDS = "__chars", "__lines", "__words"
+"""Columns that hold what filters share while a segment is measured."""
+
+_LINE_ENDS = r"\r\n|[\r\x0b\x0c\x1c-\x1e\x{85}\x{2028}\x{2029}]"
+
+
+def shared_expressions() -> Shared:
+    """What `shared_columns` computed, as expressions for filters."""
+    import polars as pl
+
+    return Shared(pl.col("text"), pl.col(CHARS), pl.col(LINES), pl.col(WORDS))
+
+
+def shared_columns(needs: Iterable[Need]) -> list[pl.Expr]:
+    """Expressions that compute what filters share, once."""
+    import polars as pl
+
+    from plait.data.ops.special import word_pattern
+
+    text = pl.col("text")
+    columns = {
+        "chars": text.str.len_chars().alias(CHARS),
+        "lines": text.str.replace_all(_LINE_ENDS, "\n").str.strip_suffix("\n").alias(LINES),
+        "words": text.str.to_lowercase().str.extract_all(word_pattern()).alias(WORDS),
+    }
+    return [columns[need] for need in needs]
+
+
 class Mapper(Component):
     """Rewrites each text by itself."""
 
@@ -67,6 +95,13 @@ class Mapper(Component):
     @abstractmethod
     def rewrite(self, text: pl.Expr) -> pl.Expr:
         """The new text, a string expression."""
+
+    def rewrite_texts(self, texts: Sequence[str]) -> list[str]:
+        """Some texts rewritten, to try a mapper out."""
+        import polars as pl
+
+        frame = pl.DataFrame({"text": list(texts)}, schema={"text": pl.String}).lazy()
+        return frame.select(self.rewrite(pl.col("text"))).collect().to_series().to_list()
 
 
 class Filter(Component):
@@ -104,6 +139,14 @@ class Filter(Component):
             inside = inside & (value <= high if self.max_closed_interval else value < high)
         return ~inside if self.reversed_range else inside
 
+    def measure_texts(self, texts: Sequence[str]) -> list[float]:
+        """The numbers of some texts, to try a filter out; a plan measures many filters at once."""
+        import polars as pl
+
+        frame = pl.DataFrame({"text": list(texts)}, schema={"text": pl.String}).lazy()
+        shared = frame.with_columns(shared_columns(sorted(self.needs)))
+        return shared.select(self.measure(shared_expressions()).cast(pl.Float64)).collect().to_series().to_list()
+
 
 class Deduplicator(Component):
     """Compares all texts with each other and keeps one of each set of duplicates: that of the lowest id."""
@@ -128,6 +171,12 @@ class Deduplicator(Component):
             texts: Fetches texts again by position, to verify candidates.
         """
 
+    def find_in(self, texts: Sequence[str]) -> Duplicates:
+        """The duplicates among some texts; the first of each set stays."""
+        import polars as pl
+
+        return self.find(self.keys(pl.Series("text", list(texts), dtype=pl.String)), _Listed(list(texts)))
+
 
 class Texts:
     """Fetches texts by position; a protocol that `plait.data.execute` fulfils from its chunk files."""
@@ -135,6 +184,14 @@ class Texts:
     def fetch(self, positions: Sequence[int]) -> list[str]:
         """The texts at these positions, in the order asked."""
         raise NotImplementedError
+
+
+class _Listed(Texts):
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def fetch(self, positions: Sequence[int]) -> list[str]:
+        return [self._texts[position] for position in positions]
 
 
 @dataclass(frozen=True)

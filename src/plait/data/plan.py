@@ -20,9 +20,19 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
-from plait.core.catalog import load
-from plait.data.catalog import OPS
-from plait.data.op import Deduplicator, Filter, Mapper, Need, Op, Shared
+from plait.core.catalog import find
+from plait.data.op import (
+    CHARS,
+    LINES,
+    WORDS,
+    Deduplicator,
+    Filter,
+    Mapper,
+    Need,
+    Op,
+    shared_columns,
+    shared_expressions,
+)
 from plait.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -35,8 +45,6 @@ DROPPED_BY = "dropped_by"
 """Column: index of the operation that dropped the row, Int16, null while it is kept."""
 
 _TEXT = "text"
-_CHARS, _LINES, _WORDS = "__chars", "__lines", "__words"
-_LINE_ENDS = r"\r\n|[\r\x0b\x0c\x1c-\x1e\x{85}\x{2028}\x{2029}]"
 
 
 def read_ops(settings: Sequence[OpSetting]) -> list[tuple[str, Op]]:
@@ -65,13 +73,11 @@ def read_ops(settings: Sequence[OpSetting]) -> list[tuple[str, Op]]:
 
 
 def _build(name: str, values: Mapping[str, Any]) -> Op:
-    if name not in OPS and ":" not in name:
-        raise UsageError(f'no data operation is called "{name}"', code="data.unknown-op", hint=nearest(name, OPS))
-    kind = load(OPS[name].path if name in OPS else name)
+    kind = find("op", name)
     if not (isinstance(kind, type) and issubclass(kind, Mapper | Filter | Deduplicator)):
         raise UsageError(
             f'"{name}" is not a data operation',
-            code="data.unknown-op",
+            code="data.not-an-op",
             hint="it must subclass plait.data.op.Mapper, Filter or Deduplicator",
         )
     try:
@@ -135,8 +141,8 @@ class Pass:
             frame = frame.with_columns(text.alias(_TEXT))
             if not segment.filters:
                 continue
-            measured = frame.with_columns(_shared_columns(segment.needs))
-            shared = Shared(pl.col(_TEXT), pl.col(_CHARS), pl.col(_LINES), pl.col(_WORDS))
+            measured = frame.with_columns(shared_columns(segment.needs))
+            shared = shared_expressions()
             measures, drops = list[pl.Expr](), [pl.col(DROPPED_BY)]
             for step in segment.filters:
                 assert isinstance(step.op, Filter)
@@ -146,7 +152,7 @@ class Pass:
             frame = (
                 measured.with_columns(measures)
                 .with_columns(pl.coalesce(drops).alias(DROPPED_BY))
-                .drop(_CHARS, _LINES, _WORDS, strict=False)
+                .drop(CHARS, LINES, WORDS, strict=False)
             )
         return frame
 
@@ -215,17 +221,3 @@ def _place(passes: list[Pass], step: Step) -> None:
         current.segments.append(Segment())
     segment = current.segments[-1]
     (segment.mappers if mapper else segment.filters).append(step)
-
-
-def _shared_columns(needs: Sequence[Need]) -> list[pl.Expr]:
-    import polars as pl
-
-    from plait.data.ops.special import word_pattern
-
-    text = pl.col(_TEXT)
-    columns = {
-        "chars": text.str.len_chars().alias(_CHARS),
-        "lines": text.str.replace_all(_LINE_ENDS, "\n").str.strip_suffix("\n").alias(_LINES),
-        "words": text.str.to_lowercase().str.extract_all(word_pattern()).alias(_WORDS),
-    }
-    return [columns[need] for need in needs]

@@ -18,6 +18,9 @@ class TextLengthFilter(Filter):
     Example:
         - text_length_filter: {min_len: 120, max_len: 100000}
 
+        >>> TextLengthFilter(min_len=3).measure_texts(["hello", "hi"])
+        [5.0, 2.0]
+
     Source: Data-Juicer 1.6.1, ``text_length_filter``.
     """
 
@@ -44,6 +47,9 @@ class AlphanumericFilter(Filter):
     Example:
         - alphanumeric_filter: {min_ratio: 0.5}
 
+        >>> AlphanumericFilter().measure_texts(["ab1!", ""])
+        [0.75, 0.0]
+
     Source: Data-Juicer 1.6.1, ``alphanumeric_filter`` with ``tokenization: false``.
     """
 
@@ -69,6 +75,9 @@ class SpecialCharactersFilter(Filter):
 
     Example:
         - special_characters_filter: {max_ratio: 0.4}
+
+        >>> SpecialCharactersFilter().measure_texts(["ab1!"])
+        [0.5]
 
     Source: Data-Juicer 1.6.1, ``special_characters_filter``.
     """

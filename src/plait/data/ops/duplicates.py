@@ -22,6 +22,9 @@ class DocumentDeduplicator(Deduplicator):
     Example:
         - document_deduplicator: {lowercase: true}
 
+        >>> DocumentDeduplicator().find_in(["a text", "another", "a text "]).position
+        array([2])
+
     Source: Data-Juicer 1.6.1, ``document_deduplicator``; there the first in file order stays, here the lowest
     id.
     """
@@ -63,6 +66,11 @@ class DocumentMinhashDeduplicator(Deduplicator):
 
     Example:
         - document_minhash_deduplicator: {jaccard_threshold: 0.7}
+
+        >>> text = "the quick brown fox jumps over the lazy dog and then it rests"
+        >>> near = DocumentMinhashDeduplicator().find_in([text, "some other text of five words", text + " again"])
+        >>> near.position, near.similarity
+        (array([2]), array([0.9]))
 
     Source: Broder 1997, "On the resemblance and containment of documents"; Leskovec et al., Mining of Massive
     Datasets, 3.4.

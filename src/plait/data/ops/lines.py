@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 class AverageLineLengthFilter(Filter):
-    """Keeps texts whose lines have a length on average.
+    r"""Keeps texts whose lines have a length on average.
 
     Example:
         - average_line_length_filter: {min_len: 12}
+
+        >>> AverageLineLengthFilter().measure_texts(["abc\nde\n"])
+        [3.5]
 
     Source: Data-Juicer 1.6.1, ``average_line_length_filter``.
     """
@@ -41,10 +44,13 @@ class AverageLineLengthFilter(Filter):
 
 
 class MaximumLineLengthFilter(Filter):
-    """Keeps texts whose longest line has a length.
+    r"""Keeps texts whose longest line has a length.
 
     Example:
         - maximum_line_length_filter: {max_len: 2000}
+
+        >>> MaximumLineLengthFilter().measure_texts(["abc\nde\n"])
+        [3.0]
 
     Source: Data-Juicer 1.6.1, ``maximum_line_length_filter``.
     """

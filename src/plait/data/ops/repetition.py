@@ -18,6 +18,9 @@ class CharacterRepetitionFilter(Filter):
     Example:
         - character_repetition_filter: {rep_len: 10, max_ratio: 0.4}
 
+        >>> CharacterRepetitionFilter(rep_len=2).measure_texts(["ababab"])
+        [0.6]
+
     Source: Data-Juicer 1.6.1, ``character_repetition_filter``.
     """
 
@@ -52,6 +55,9 @@ class WordRepetitionFilter(Filter):
 
     Example:
         - word_repetition_filter: {rep_len: 10, max_ratio: 0.4}
+
+        >>> WordRepetitionFilter(rep_len=2).measure_texts(["to be or not to be"])
+        [0.4]
 
     Source: Data-Juicer 1.6.1, ``word_repetition_filter`` with ``tokenization: false``.
     """

@@ -20,6 +20,9 @@ class FixUnicodeMapper(Mapper):
     Example:
         - fix_unicode_mapper
 
+        >>> FixUnicodeMapper().rewrite_texts(["cafÃ© &amp; bar"])
+        ['café & bar']
+
     Source: Data-Juicer 1.6.1, ``fix_unicode_mapper`` (``ftfy.fix_text``).
     """
 

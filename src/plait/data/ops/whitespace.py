@@ -19,10 +19,13 @@ _BLANKS = r"[\t\x{84}\x{a0}\x{2000}-\x{200d}\x{202f}\x{205f}\x{2060}\x{3000}\x{f
 
 
 class WhitespaceNormalizationMapper(Mapper):
-    """Strips the text and turns every kind of blank inside it into a space; newlines stay.
+    r"""Strips the text and turns every kind of blank inside it into a space; newlines stay.
 
     Example:
         - whitespace_normalization_mapper
+
+        >>> WhitespaceNormalizationMapper().rewrite_texts(["  one\ttwo\n"])
+        ['one two']
 
     Source: Data-Juicer 1.6.1, ``whitespace_normalization_mapper``.
     """

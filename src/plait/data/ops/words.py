@@ -18,6 +18,9 @@ class WordsNumFilter(Filter):
     Example:
         - words_num_filter: {min_num: 15}
 
+        >>> WordsNumFilter().measure_texts(["one, two - three!"])
+        [3.0]
+
     Source: Data-Juicer 1.6.1, ``words_num_filter`` with ``tokenization: false``.
     """
 
