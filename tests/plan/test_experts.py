@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
-from tests.plan.scripts import Talker
 
 from plait.errors import LLMError, StrandError
 from plait.plan.experts import Answer, Calculator, Lookup, Writer, values
 from plait.plan.plan import SubTask
 from plait.plan.search import Library
+from plan_scripts import Talker
 
 DOCUMENTS = [
     {

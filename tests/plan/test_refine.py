@@ -6,13 +6,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.plan.scripts import Talker, sub
 
 from plait.errors import LimitReached, LLMError
 from plait.plan.decompose import decompose, plan_schema, planning_prompt
 from plait.plan.experts import Calculator, Lookup
 from plait.plan.refine import Planning, plan_question
 from plait.plan.search import Library
+from plan_scripts import Talker, sub
 
 QUESTION = "What is the default width of textwrap.TextWrapper, and what are 12 lines of it?"
 FIND = sub(1, "Find the default width of textwrap.TextWrapper", "lookup")

@@ -71,13 +71,12 @@ class Answer(Stage):
 
     def _library(self, context: StageContext) -> Library:
         table = read_table(self.documents, columns=["id", "text"], quarantine=context.quarantine)
-        if table.num_rows == 0:
-            raise StrandError(
-                "there are no documents to look anything up in", code="plan.no-documents", where=str(self.documents)
-            )
-        context.report.facts["documents"] = table.num_rows
         library = Library(table.to_pylist())
-        context.report.facts["passages"] = len(library.passages)
+        if not library.passages:
+            raise StrandError(
+                "the documents hold no text to look anything up in", code="plan.no-text", where=str(self.documents)
+            )
+        context.report.facts |= {"documents": table.num_rows, "passages": len(library.passages)}
         return library
 
     async def _run(self, library: Library, context: StageContext) -> None:
