@@ -53,8 +53,8 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error is one line: where, what happened with the values, what to do, and its code. Exit status 2 means a usage or",
-        "recipe mistake found before any work, 1 a failure while working. `…` stands for a value.",
+        "Every error is one line: where, what happened with the values, what to do, and its code. Exit status 2",
+        "means a usage or recipe mistake found before any work, 1 a failure while working. `…` stands for a value.",
         "",
     ]
     for code in sorted(entries):
@@ -97,7 +97,10 @@ def components_page() -> str:
 
 def cli_page() -> str:
     """The help of every verb."""
-    verbs = [[], *([v] for v in ["run", "check", "new", "schema", "watch", "resume", "diff", "rm", "ls", "show", "doctor"])]
+    verbs = [
+        [],
+        *([v] for v in ["run", "check", "new", "schema", "watch", "resume", "diff", "rm", "ls", "show", "doctor"]),
+    ]
     verbs += [["models", "ls"], ["models", "get"], ["llm", "serve"]]
     lines = ["# Command line", ""]
     for verb in verbs:
@@ -127,7 +130,7 @@ def _texts(node: ast.expr) -> list[str]:
 
 
 def _words(node: ast.expr) -> str:
-    """A message as prose: values become …"""
+    """A message as prose; values become an ellipsis."""
     if isinstance(node, ast.Constant):
         return str(node.value).replace("\n", " ") if node.value is not None else ""
     if isinstance(node, ast.JoinedStr):

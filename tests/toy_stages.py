@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from plait.core.component import Component
 from plait.core.stage import InputPath, Stage, StageContext
@@ -18,7 +20,7 @@ class Shape(Component):
 class Write(Stage):
     """Writes random lines, in chunks it can go on from after a kill."""
 
-    outputs = {"text": "text.txt", "chunks": "chunks"}
+    outputs: ClassVar[Mapping[str, str]] = {"text": "text.txt", "chunks": "chunks"}
 
     lines: int = 10
     """How many lines."""
@@ -55,12 +57,12 @@ class Write(Stage):
 class Count(Stage):
     """Counts the lines of files; a line that says bad is set aside."""
 
-    outputs = {"count": "count.txt"}
+    outputs: ClassVar[Mapping[str, str]] = {"count": "count.txt"}
 
     text: InputPath
     """The file to count."""
 
-    more: list[InputPath] = []
+    more: tuple[InputPath, ...] = ()
     """Further files."""
 
     max_bad_fraction: float = 1.0
@@ -84,7 +86,7 @@ class Count(Stage):
 class Fail(Stage):
     """Fails as asked."""
 
-    outputs = {"never": "never.txt"}
+    outputs: ClassVar[Mapping[str, str]] = {"never": "never.txt"}
 
     how: str = "value"
     """value, nothing or interrupt."""
@@ -100,7 +102,7 @@ class Fail(Stage):
 class External(Stage):
     """Depends on something outside its settings."""
 
-    outputs = {"seen": "seen.txt"}
+    outputs: ClassVar[Mapping[str, str]] = {"seen": "seen.txt"}
 
     def fingerprint(self) -> dict[str, str]:
         return {"weather": os.environ.get("TOY_WEATHER", "")}

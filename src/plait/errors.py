@@ -57,9 +57,7 @@ class PlaitError(Exception):
         return (_rebuild, (type(self), self.message, self.code, self.where, self.hint))
 
 
-def _rebuild(
-    kind: type[PlaitError], message: str, code: str, where: str | None, hint: str | None
-) -> PlaitError:
+def _rebuild(kind: type[PlaitError], message: str, code: str, where: str | None, hint: str | None) -> PlaitError:
     return kind(message, code=code, where=where, hint=hint)
 
 

@@ -57,9 +57,7 @@ class Trajectory(TypedDict):
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
-DOCUMENT = pa.schema(
-    [("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("group", pa.string())]
-)
+DOCUMENT = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("group", pa.string())])
 CONVERSATION = pa.schema([("id", pa.string()), ("messages", _MESSAGES), ("source", pa.string())])
 PREFERENCE_PAIR = pa.schema(
     [

@@ -47,7 +47,21 @@ def test_plait_alone_fits_one_screen_and_names_every_verb(plait):
     shown = plait(ok=2)
     text = shown.stdout + shown.stderr
     assert len(text.splitlines()) <= 50
-    for verb in ["run", "check", "ls", "show", "new", "watch", "resume", "diff", "rm", "models", "doctor", "schema", "llm"]:
+    for verb in [
+        "run",
+        "check",
+        "ls",
+        "show",
+        "new",
+        "watch",
+        "resume",
+        "diff",
+        "rm",
+        "models",
+        "doctor",
+        "schema",
+        "llm",
+    ]:
         assert f" {verb} " in text
 
 
@@ -78,9 +92,9 @@ def test_run_twice_reuses_and_tells_programs(plait, tmp_path):
 def test_check_reports_every_problem_and_leaves_nothing_behind(plait, tmp_path):
     (tmp_path / "bad.yaml").write_text(RECIPE.replace("lines: 6", "lnes: 6").replace("write.text", "write.txt"))
     shown = plait("check", "bad.yaml", ok=2)
-    assert shown.stderr.splitlines() == [
-        'error: bad.yaml:6: unknown key "lnes" in stage write (toy_stages:Write); did you mean "lines"? [recipe.unknown-key]'
-    ]
+    [first, *_] = shown.stderr.splitlines()
+    assert first.startswith('error: bad.yaml:6: unknown key "lnes" in stage write (toy_stages:Write)')
+    assert first.endswith('did you mean "lines"? [recipe.unknown-key]')
     plait("run", "bad.yaml", ok=2)
     assert not (tmp_path / "runs").exists()
     problems = json.loads(plait("check", "bad.yaml", "--json", ok=2).stdout)

@@ -106,7 +106,10 @@ def test_anything_that_matters_reruns(tmp_path, override):
 
 
 def test_outside_facts_and_input_files_are_part_of_the_key(tmp_path, monkeypatch):
-    text = 'name: toy\nstages:\n  - {name: see, use: "toy_stages:External"}\n  - {name: count, use: "toy_stages:Count", text: in.txt}\n'
+    text = (
+        'name: toy\nstages:\n  - {name: see, use: "toy_stages:External"}\n'
+        '  - {name: count, use: "toy_stages:Count", text: in.txt}\n'
+    )
     path = write_recipe(tmp_path, text)
     (tmp_path / "in.txt").write_text("a\nb\n")
     monkeypatch.setenv("TOY_WEATHER", "rain")
@@ -133,9 +136,11 @@ def test_damaged_artifact_is_noticed_and_made_again(tmp_path):
 
 def run_in_process(path: Path, root: Path, *overrides: str) -> subprocess.CompletedProcess:
     code = (
-        "import sys; from pathlib import Path; from plait.core.recipe import load_recipe; from plait.core.run import *\n"
+        "import sys; from pathlib import Path\n"
+        "from plait.core.recipe import load_recipe; from plait.core.run import run, run_folder\n"
         "class E:\n  def close(self): pass\n"
-        "r = load_recipe(sys.argv[1], overrides=sys.argv[3:]); run(r, folder=run_folder(r, root=Path(sys.argv[2])), open_engine=E)"
+        "r = load_recipe(sys.argv[1], overrides=sys.argv[3:])\n"
+        "run(r, folder=run_folder(r, root=Path(sys.argv[2])), open_engine=E)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.run(

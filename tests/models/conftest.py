@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,16 @@ def make_network(family: str, *, seed: int = 0) -> Any:
             if parameter.dim() > 1:  # fresh weights predict nearly uniformly: make differences visible
                 parameter.mul_(6)
     return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tiny matrices are slower on several threads, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    if request.node.get_closest_marker("model") is None:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,6 @@ from plait.models.batch import Batch, can_pad, common_prefix
 FAMILIES = ["llama", "gpt2", "mistral-window"]
 SYSTEM = "You are one of many people in a town, and you answer briefly. "
 TEXTS = ["the ab", "a", "1, 2, 3 and then", "the the the the the the the", "Ünïcode 🙂 text, the longest of all."]
-    "the ab",
-    "a",
-    "1, 2, 3 and then",
-    "the the the the the the the",
-    "Ünïcode 🙂 text, longer than the others are.",
-]
 SHARED = [SYSTEM + text for text in TEXTS]
 APART = TEXTS
 Make = Callable[..., LanguageModel]
@@ -87,14 +81,14 @@ def test_equal_prompts_are_read_once(make_lm: Make) -> None:
 
 def test_finished_rows_leave_the_batch(make_lm: Make) -> None:
     lm = make_lm()
-    out = speak(lm, APART * 4, temperature=2.0, max_new_tokens=200)
+    out = speak(lm, APART * 4, temperature=2.5, max_new_tokens=60)
     lengths = sorted(len(c.token_ids) for c in out)
     assert lengths[0] < lengths[-1]
     steps: list[int] = []
     hook = lm.network.base_model.register_forward_pre_hook(
         lambda _m, _a, kw: steps.append(kw["input_ids"].shape[0]), with_kwargs=True
     )
-    again = speak(lm, APART * 4, temperature=2.0, max_new_tokens=200)
+    again = speak(lm, APART * 4, temperature=2.5, max_new_tokens=60)
     hook.remove()
     assert_same(out, again)
     # one row per unfinished completion and step, after the prompts were read
@@ -131,7 +125,7 @@ def test_logprobs_are_the_models_own(make_lm: Make) -> None:
 
 def test_end_token_is_counted_and_not_shown(make_lm: Make) -> None:
     lm = make_lm()
-    out = [c for c in speak(lm, APART * 8, temperature=3.0, max_new_tokens=300) if c.finish == "stop"]
+    out = [c for c in speak(lm, APART * 16, temperature=3.0, max_new_tokens=60, batch_size=80) if c.finish == "stop"]
     assert out
     for c in out:
         assert c.token_ids[-1] == 2
@@ -156,7 +150,7 @@ def test_stop_strings_also_across_tokens(make_lm: Make, width: int) -> None:
 
 def test_special_token_as_stop_string(make_lm: Make) -> None:
     lm = make_lm()
-    out = speak(lm, APART * 8, temperature=3.0, max_new_tokens=300, stop=["<repo_name>"])
+    out = speak(lm, APART * 16, temperature=3.0, max_new_tokens=60, batch_size=80, stop=["<repo_name>"])
     stopped = [c for c in out if c.token_ids[-1] == 3]
     assert stopped
     assert all(c.finish == "stop" and "<" not in c.text[-1:] for c in stopped)

@@ -64,17 +64,13 @@ def run(
     run_in(folder, loaded, engine=engine or loaded.engine, address=address, fresh=fresh, json=json)
 
 
-def run_in(folder: object, recipe: object, *, engine: str, address: str | None, fresh: bool, json: bool) -> None:
+def run_in(folder: RunFolder, recipe: Recipe, *, engine: str, address: str | None, fresh: bool, json: bool) -> None:
     """Run a loaded recipe in a folder, with a view of it on the terminal."""
     from plait.core.catalog import find
-    from plait.core.folder import RunFolder
     from plait.core.progress import terminal_view
-    from plait.core.recipe import Recipe
     from plait.core.report import duration
     from plait.core.run import run as run_recipe
 
-    assert isinstance(folder, RunFolder)
-    assert isinstance(recipe, Recipe)
     find("engine", engine)  # a wrong name is an error now, not after minutes of other stages
     try:
         with terminal_view() as listener:

@@ -49,9 +49,7 @@ def table(kind: str) -> Mapping[str, Entry]:
         UsageError: The kind is unknown, or two packages claim one name.
     """
     if kind not in TABLES:
-        raise UsageError(
-            f'no catalog of kind "{kind}"', code="catalog.unknown-kind", hint=nearest(kind, TABLES)
-        )
+        raise UsageError(f'no catalog of kind "{kind}"', code="catalog.unknown-kind", hint=nearest(kind, TABLES))
     entries = dict(cast("Mapping[str, Entry]", load(TABLES[kind])))
     for point in entry_points(group=f"plait.{kind}"):
         if point.name in entries:
@@ -60,9 +58,7 @@ def table(kind: str) -> Mapping[str, Entry]:
                 code="catalog.clash",
                 hint="uninstall one of the two packages, or name yours by its dotted path",
             )
-        entries[point.name] = Entry(
-            point.value, f"from {point.dist.name if point.dist else 'an installed package'}"
-        )
+        entries[point.name] = Entry(point.value, f"from {point.dist.name if point.dist else 'an installed package'}")
     return entries
 
 

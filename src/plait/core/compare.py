@@ -16,9 +16,8 @@ def compare_runs(first: RunFolder, second: RunFolder) -> list[Row]:
     rows: list[Row] = []
     for what, read in (("setting", _settings), ("environment", _environment), ("result", _results)):
         left, right = read(first), read(second)
-        for name in dict.fromkeys([*left, *right]):
-            if left.get(name) != right.get(name):
-                rows.append((what, name, left.get(name), right.get(name)))
+        names = dict.fromkeys([*left, *right])
+        rows += [(what, n, left.get(n), right.get(n)) for n in names if left.get(n) != right.get(n)]
     return rows
 
 
@@ -51,7 +50,5 @@ def _results(run: RunFolder) -> dict[str, Any]:
 
 def _flatten(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [
-            row for key, v in value.items() for row in _flatten(v, f"{prefix}.{key}" if prefix else str(key))
-        ]
+        return [row for key, v in value.items() for row in _flatten(v, f"{prefix}.{key}" if prefix else str(key))]
     return [(prefix, value)]

@@ -45,9 +45,7 @@ def examine() -> list[Finding]:
     ]
     for extra, modules in _EXTRAS.items():
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
-        versions = ", ".join(
-            f"{m} {installed_version(m.replace('_', '-'))}" for m in modules if m not in missing
-        )
+        versions = ", ".join(f"{m} {installed_version(m.replace('_', '-'))}" for m in modules if m not in missing)
         findings.append(
             Finding(
                 f"extra {extra}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from plait.core.figures import Bars, Figure, Graph, Histogram, Lines
 
@@ -55,7 +55,7 @@ def draw_svg(figure: Figure) -> str:
     from matplotlib.figure import Figure as Canvas
 
     size = _size(figure)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(cast("Any", _STYLE)):
         canvas = Canvas(figsize=size, layout="constrained")
         axes: Axes = canvas.add_subplot()
         axes.set_title(figure.title, fontweight="bold")

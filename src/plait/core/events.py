@@ -1,7 +1,7 @@
 """The event log: one append-only ``events.jsonl`` per run, from which every view of a run is made.
 
-Each line is one event ``{"t": seconds since the epoch, "kind": …, …}``. A process killed while writing leaves a torn last
-line: readers skip it, and the next writer cuts it off and says so with an event of its own.
+Each line is one event ``{"t": seconds since the epoch, "kind": …, …}``. A process killed while writing leaves a torn
+last line: readers skip it, and the next writer cuts it off and says so with an event of its own.
 """
 
 from __future__ import annotations
@@ -43,15 +43,11 @@ class EventLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             cut = _cut_torn_line(self.path)
             if cut:
-                self.write(
-                    "warning", message=f"cut a torn last line of {cut} bytes, left by a killed process"
-                )
+                self.write("warning", message=f"cut a torn last line of {cut} bytes, left by a killed process")
 
     def write(self, kind: str, **facts: Any) -> None:
         """Append one event; it is in the file when this returns."""
-        event: Event = {"t": round(time.time(), 3), "kind": kind} | {
-            k: v for k, v in facts.items() if v is not None
-        }
+        event: Event = {"t": round(time.time(), 3), "kind": kind} | {k: v for k, v in facts.items() if v is not None}
         if self.path is None:
             self.memory.append(event)
         else:

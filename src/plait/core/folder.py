@@ -102,9 +102,7 @@ def read_done(stage: Path) -> Done | None:
 
 def damaged_files(stage: Path, done: Done) -> list[str]:
     """Files of a finished stage that are missing or no longer hold what was written."""
-    return [
-        n for n, digest in done.files.items() if not (stage / n).is_file() or hash_path(stage / n) != digest
-    ]
+    return [n for n, digest in done.files.items() if not (stage / n).is_file() or hash_path(stage / n) != digest]
 
 
 def publish(partial: Path, stage: Path, *, key: str) -> Done:

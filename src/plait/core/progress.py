@@ -82,9 +82,7 @@ class RunProgress:
 
 
 @contextmanager
-def terminal_view(
-    *, plain: bool | None = None, stream: TextIO | None = None
-) -> Generator[Callable[[Event], None]]:
+def terminal_view(*, plain: bool | None = None, stream: TextIO | None = None) -> Generator[Callable[[Event], None]]:
     """A listener that shows a run on the terminal while the block lasts.
 
     Args:
@@ -162,21 +160,15 @@ def _table(state: RunProgress) -> Table:
     table.add_column(width=20)
     table.add_column(overflow="fold")
     for name, stage in state.stages.items():
-        elapsed = (
-            stage.seconds if stage.seconds is not None else (now - stage.started if stage.started else None)
-        )
+        elapsed = stage.seconds if stage.seconds is not None else (now - stage.started if stage.started else None)
         bar = ""
         text = stage.headline
         if stage.state == "running":
-            bar = ProgressBar(
-                total=stage.total or None, completed=stage.done, width=20, pulse=not stage.total
-            )
+            bar = ProgressBar(total=stage.total or None, completed=stage.done, width=20, pulse=not stage.total)
             left = stage.remaining_s(now)
             total = f"/{stage.total:g}" if stage.total else ""
             facts = "".join(f"  {k} {_short(v)}" for k, v in stage.facts.items())
-            text = f"{stage.done:g}{total} {stage.what}{facts}" + (
-                f"  [dim]{duration(left)} left[/]" if left else ""
-            )
+            text = f"{stage.done:g}{total} {stage.what}{facts}" + (f"  [dim]{duration(left)} left[/]" if left else "")
             if not stage.what:
                 text = "starting"
         table.add_row(_MARKS.get(stage.state, " "), name, duration(elapsed), bar, text)

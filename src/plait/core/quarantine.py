@@ -66,7 +66,8 @@ class Quarantine:
         if read and self.total > max_bad_fraction * read:
             reasons = ", ".join(f"{n} × {reason}" for reason, n in sorted(self.counts.items()))
             raise DataError(
-                f"{self.total} of {read} records are bad ({reasons}), more than max_bad_fraction = {max_bad_fraction:g}",
+                f"{self.total} of {read} records are bad ({reasons}), more than "
+                f"max_bad_fraction = {max_bad_fraction:g}",
                 code="data.too-many-bad",
                 where=where,
                 hint=f"look at {self.path}, mend the input, or raise max_bad_fraction",

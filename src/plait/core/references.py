@@ -27,9 +27,7 @@ def parse_reference(value: object) -> tuple[str, str] | None:
 
 def stage_inputs(stage: type[Stage]) -> list[str]:
     """Names of the settings of a stage that are input paths (also optional ones and lists of them)."""
-    return [
-        name for name, field in stage.model_fields.items() if _holds_input(field.annotation, field.metadata)
-    ]
+    return [name for name, field in stage.model_fields.items() if _holds_input(field.annotation, field.metadata)]
 
 
 def _holds_input(annotation: Any, metadata: list[Any]) -> bool:

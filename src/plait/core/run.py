@@ -2,8 +2,8 @@
 
     result = run(load_recipe("quickstart"), root=Path("runs"))
 
-A stage whose inputs, settings, seed and code hash the same as a finished one is reused, from this run or a neighbour; a run
-that was killed goes on where it stopped. Nothing of a stage is visible to others until all of it is on disk.
+A stage whose inputs, settings, seed and code hash the same as a finished one is reused, from this run or a neighbour;
+a run that was killed goes on where it stopped. Nothing of a stage is visible to others until all of it is on disk.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def run(
     return RunResult(folder, reused, seconds)
 
 
-def _work(
-    spec: RecipeStage, stage: Stage, place: Path, *, key: str, engine: Any, seed: int, log: EventLog
-) -> Done:
+def _work(spec: RecipeStage, stage: Stage, place: Path, *, key: str, engine: Any, seed: int, log: EventLog) -> Done:
     """Run one stage in its partial folder and publish it."""
     partial = place.with_name(place.name + ".partial")
     key_file = partial / "key"
@@ -175,9 +173,7 @@ def _finished(place: Path, key: str, *, log: EventLog, root: Path) -> Done | Non
             continue
         damaged = damaged_files(candidate, done)
         if damaged:
-            log.write(
-                "warning", message=f"{candidate} was changed after it was finished ({damaged[0]}): not reused"
-            )
+            log.write("warning", message=f"{candidate} was changed after it was finished ({damaged[0]}): not reused")
             continue
         if candidate != place:
             copy_stage(candidate, place)

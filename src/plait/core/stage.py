@@ -13,8 +13,8 @@
             context.report.headline = f"{n} lines"
 
 A stage reads only its own settings, writes only below ``context.folder``, and takes all randomness from
-``context.seeds``; then equal settings give equal bytes and `plait.core.run` may reuse the result. Any class of this shape
-works in a recipe by its dotted path.
+``context.seeds``; then equal settings give equal bytes and `plait.core.run` may reuse the result. Any class of this
+shape works in a recipe by its dotted path.
 """
 
 from __future__ import annotations

@@ -54,14 +54,14 @@ class Grammars:
         self._xgrammar = xgrammar
         self._vocabulary = vocabulary
         info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=list(ends))
-        self._compiler = xgrammar.GrammarCompiler(info, max_threads=2)
+        self.compiler = xgrammar.GrammarCompiler(info, max_threads=2)
         self._ordinary = xgrammar.allocate_token_bitmask(1, vocabulary)
         for token in set(tokenizer.all_special_ids) - set(ends):
             # Their text would fit inside a JSON string, but they are not text.
             self._ordinary[0, token // 32] &= ~(1 << (token % 32))
 
-    def start(self, schema: Mapping[str, Any]) -> Constraint:
-        """A row at the beginning of a schema.
+    def compile(self, schema: Mapping[str, Any]) -> xgrammar.CompiledGrammar:
+        """The grammar of a schema; compiled at the first call with it.
 
         Raises:
             ModelError: The schema is wrong, or asks for something a grammar cannot enforce.
@@ -75,13 +75,16 @@ class Grammars:
             )
         try:
             # The compiler keeps what it has compiled, by the schema's text.
-            grammar = self._compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+            return self.compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
         except RuntimeError as error:
             raise ModelError(
                 f"the schema cannot be compiled: {str(error).strip().split(': ', 1)[-1]}",
                 code="model.schema-invalid",
             ) from error
-        return Constraint(self._xgrammar.GrammarMatcher(grammar))
+
+    def start(self, schema: Mapping[str, Any]) -> Constraint:
+        """A row at the beginning of a schema; raises as `compile`."""
+        return Constraint(self._xgrammar.GrammarMatcher(self.compile(schema)))
 
     def allow(self, constraints: Sequence[Constraint], logits: torch.Tensor) -> torch.Tensor:
         """Scores ``[rows, vocabulary]`` with ``-inf`` where a row's grammar forbids the token."""
