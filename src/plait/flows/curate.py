@@ -92,6 +92,8 @@ class Curate(Stage):
             quarantine=context.quarantine,
             on_progress=context.progress,
         )
+        read = len(curated.rows.ids) + context.quarantine.total
+        context.quarantine.check(read, max_bad_fraction=self.max_bad_fraction, where=str(self.input or self.source))
         kept = write_table(curated.documents(), context.output("documents"), schema=DOCUMENT)
         write_table(curated.lineage(), context.output("lineage"), schema=curated.lineage_schema)
         describe(curated, context.report, seeds=context.seeds)
@@ -131,8 +133,6 @@ class Curate(Stage):
         ):
             yield self._document_batch(batch, first=rows, named=named, source=self.input.name)
             rows += batch.num_rows
-        read = rows + context.quarantine.total
-        context.quarantine.check(read, max_bad_fraction=self.max_bad_fraction, where=str(self.input))
 
     def _document_batch(self, batch: pa.RecordBatch, *, first: int, named: bool, source: str) -> pa.RecordBatch:
         count = batch.num_rows
