@@ -67,15 +67,16 @@ def attach_lora(lm: LanguageModel, lora: LoRA, *, seed: int) -> LanguageModel:
     import torch
 
     _refuse_second(lm)
+    transposed = _require_targets(lm, lora.targets)
     settings = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets),
+        fan_in_fan_out=transposed,
         bias="none",
         task_type="CAUSAL_LM",
     )
-    _require_targets(lm, lora.targets)
     with torch.random.fork_rng(devices=_gpus(lm)), quiet_adapting():
         torch.manual_seed(seed)
         model = peft.get_peft_model(lm.model, settings)
@@ -217,12 +218,15 @@ def _refuse_second(lm: LanguageModel) -> None:
         )
 
 
-def _require_targets(lm: LanguageModel, targets: tuple[str, ...]) -> None:
+def _require_targets(lm: LanguageModel, targets: tuple[str, ...]) -> bool:
+    """Check that all targets exist; returns whether their weights are stored transposed, as GPT-2's are."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
     linear = {
-        name.rpartition(".")[2] for name, m in lm.model.named_modules() if isinstance(m, (torch.nn.Linear, Conv1D))
+        name.rpartition(".")[2]: isinstance(layer, Conv1D)
+        for name, layer in lm.model.named_modules()
+        if isinstance(layer, (torch.nn.Linear, Conv1D))
     }
     absent = [t for t in targets if t not in linear]
     if absent:
@@ -231,6 +235,7 @@ def _require_targets(lm: LanguageModel, targets: tuple[str, ...]) -> None:
             code="model.lora-targets",
             hint=f"it has {', '.join(sorted(linear))}",
         )
+    return any(linear[t] for t in targets)
 
 
 def _check_fits(lm: LanguageModel, folder: Path) -> None:

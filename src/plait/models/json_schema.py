@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -16,6 +17,11 @@ _NEVER = frozenset(
     {"not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems", "dependencies"}
     | {"dependentRequired", "dependentSchemas", "$dynamicRef", "$recursiveRef", "contentSchema"}
 )
+
+_RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+
+_BEYOND_PATTERNS = re.compile(r'"|\\\\|\\x(22|5c)|\\u00(22|5c)|\(\?(?!:)', re.IGNORECASE)
+"""What in a regular expression would be written into the JSON unescaped, or ignored."""
 
 _ALONE = ("$ref", "const", "enum", "anyOf", "oneOf", "allOf")
 """Keywords beside which the grammar ignores every other restriction."""
@@ -36,6 +42,11 @@ def unenforceable(schema: Mapping[str, Any] | bool, *, at: str = "#") -> list[st
     found += _ignored_siblings(schema, at)
     if "pattern" in schema and schema.keys() & {"minLength", "maxLength"}:
         found.append(f"pattern together with a length at {at}")
+    if "multipleOf" in schema and (schema.get("type") != "integer" or schema.keys() & _RANGE):
+        found.append(f"multipleOf other than of an integer without range at {at}")
+    for pattern in [*schema.get("patternProperties", ()), *([schema["pattern"]] if "pattern" in schema else ())]:
+        if _BEYOND_PATTERNS.search(pattern):
+            found.append(f"the pattern {pattern} (quotes, backslashes, look-around) at {at}")
     if len(schema.get("allOf", ())) > 1:
         found.append(f"allOf of several schemas at {at}")
     if not _disjoint(schema.get("oneOf", ())):

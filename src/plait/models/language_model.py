@@ -213,9 +213,10 @@ def _read_folder(
     try:
         with quiet_loading():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, output_loading_info=True
             )
+            model, found = loaded
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be read: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}",
