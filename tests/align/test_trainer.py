@@ -100,7 +100,7 @@ def test_the_split_into_micro_batches_changes_nothing(tmp_path: Path, preset: Pr
     split = trainer(tmp_path / "2", preset=preset, batch_size=8, micro_batch_size=2)
     ones = trainer(tmp_path / "3", preset=preset, batch_size=8, micro_batch_size=1)
     curves = [t.run() for t in (whole, split, ones)]
-    for key in ("loss", "gap", "beta", "kept", "grad_norm"):
+    for key in ("loss", "gap", "beta", "kept", "effective_pairs", "grad_norm"):
         for curve in curves[1:]:
             assert [e[key] for e in curve] == pytest.approx([e[key] for e in curves[0]], abs=2e-5, rel=1e-4), key
     for name, value in weights(whole).items():

@@ -158,6 +158,23 @@ def test_kill_and_run_again_gives_the_same_adapter(tmp_path: Path, model: Path) 
     assert min(steps) >= 5  # it went on, it did not start over
 
 
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kill_and_run_again_with_smollm2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default model, from its own cache, with real words."""
+    monkeypatch.delenv("PLAIT_CACHE")
+    made = stage(tmp_path, Path("smollm2-135m"), steps=4, checkpoint_every=1, learning_rate=1e-3, measure=3)
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, made.model_dump_json(), str(folder), "3"]
+    killed = subprocess.run(command, env=os.environ, check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run(made, folder)
+    run(made, tmp_path / "unbroken")
+    assert adapter_bytes(folder) == adapter_bytes(tmp_path / "unbroken")
+
+
 def adapter_bytes(folder: Path) -> str:
     return hash_path(folder / "adapter")
 

@@ -272,7 +272,8 @@ class PairTrainer(Trainer):
                 hint="look at these pairs, or lower the learning rate",
             )
         for name, value in scalars.items():
-            self._scalars[name] = self._scalars.get(name, 0.0) + share * value
+            counted = 1.0 if name == "effective_pairs" else share  # a number of pairs adds up, all others are means
+            self._scalars[name] = self._scalars.get(name, 0.0) + counted * value
 
     def _dropout_off(self, model: nn.Module) -> None:
         """Policy and reference are compared without dropout; only a LoRA adapter's own, if asked for, stays on."""
