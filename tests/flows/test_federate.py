@@ -109,7 +109,7 @@ def test_bad_documents_are_quarantined_and_small_owners_named(stage: FederateLoR
     write_table(pa.Table.from_pylist(rows, schema=DOCUMENT), tmp_path / "more.parquet")
     context = run(stage.model_copy(update={"documents": tmp_path / "more.parquet"}), tmp_path / "run")
     assert context.quarantine.counts == {"no text": 1, "no group": 1}
-    assert any(note.startswith("tiny is left out: its 1 documents fill 0 blocks") for note in context.report.notes)
+    assert any(note.startswith("tiny is left out: its 1 documents fill 0 blocks") for note in context.report.warnings)
     clean = run(stage, tmp_path / "clean")
     assert context.report.headline == clean.report.headline
 
@@ -117,6 +117,17 @@ def test_bad_documents_are_quarantined_and_small_owners_named(stage: FederateLoR
 def test_one_owner_is_not_a_federation(stage: FederateLoRA, tmp_path: Path):
     with pytest.raises(StrandError, match="0 owners with enough text"):
         run(stage.model_copy(update={"heldout_blocks": 1000}), tmp_path)
+
+
+@pytest.mark.model
+def test_default_model_learns_the_owners_texts(stage: FederateLoRA, tmp_path: Path):
+    small = {"model": "smollm2-135m", "steps": 2, "batch_size": 2, "heldout_blocks": 1, "learning_rate": 5e-3}
+    report = run(stage.model_copy(update=small), tmp_path).report
+    rows = {row[0]: row[-1] for row in report.tables[1].rows}
+    assert rows["federated"] < rows["untouched"] - 0.05
+    assert report.facts["trained parameters"] == 460_800
+    # One float32 per parameter, and names and losses beside it: under one part in a hundred.
+    assert 4 * 460_800 < report.facts["bytes an owner sends per round"] < 1.01 * 4 * 460_800
 
 
 SCRIPT = """

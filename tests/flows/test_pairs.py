@@ -145,7 +145,7 @@ def test_unusable_completions_are_dropped_and_counted(
 
 def test_too_few_documents_are_said_and_none_is_an_error(tmp_path: Path, model: Path, documents: Path) -> None:
     context = run(Pairs(documents=documents, model=str(model), **(SMALL | {"train": 200})), tmp_path / "a")
-    assert any("of 200 pairs asked" in note for note in context.report.notes)
+    assert any("of 200 pairs asked" in note for note in context.report.warnings)
     rows = [{"id": str(i), "text": "short", "source": "s", "group": None} for i in range(9)]
     write_table(pa.Table.from_pylist(rows, DOCUMENT), tmp_path / "short.parquet")
     with pytest.raises(DataError, match=r"data\.no-pairs"):

@@ -126,7 +126,9 @@ def _bars(axes: Axes, figure: Bars) -> None:
         places = [g + (index - (count - 1) / 2) * width for g in range(len(figure.groups))]
         draw = axes.barh if figure.horizontal else axes.bar
         bars = draw(places, heights, width * 0.94, color=color, label=name)
-        axes.bar_label(bars, labels=[_number(h) for h in heights], padding=3, fontsize=8.5)
+        crowded = not figure.horizontal and count * len(figure.groups) > 12
+        labels = [_number(height) for height in heights]
+        axes.bar_label(bars, labels=labels, padding=3, fontsize=7.5 if crowded else 8.5, rotation=90 if crowded else 0)
     ticks = range(len(figure.groups))
     if figure.horizontal:
         axes.set_yticks(ticks, figure.groups)
@@ -138,7 +140,7 @@ def _bars(axes: Axes, figure: Bars) -> None:
         axes.set_xticks(ticks, ["\n".join(textwrap.wrap(g, 14)) for g in figure.groups])
         axes.set_ylabel(figure.y)
         axes.grid(visible=False, axis="x")
-        axes.margins(y=0.14)
+        axes.margins(y=0.22 if count * len(figure.groups) > 12 else 0.14)
     _legend(axes, count)
 
 
@@ -146,6 +148,9 @@ def _histogram(axes: Axes, figure: Histogram) -> None:
     for color, (name, counts) in zip(_colors(len(figure.counts)), figure.counts.items(), strict=True):
         axes.stairs(counts, figure.edges, color=color, fill=True, alpha=0.35, label=name)
         axes.stairs(counts, figure.edges, color=color, linewidth=1.6)
+    positive = [edge for edge in figure.edges if edge > 0]
+    if positive and figure.edges[0] >= 0 and positive[-1] / positive[0] >= 1000:  # bins that grow need an axis that does
+        axes.set_xscale("symlog", linthresh=positive[0])
     axes.set_xlabel(figure.x)
     axes.set_ylabel("count")
     _legend(axes, len(figure.counts))
@@ -214,8 +219,11 @@ def _colors(count: int) -> list[str]:
 
 
 def _legend(axes: Axes, count: int) -> None:
+    """Below the plot, where it hides nothing."""
     if count > 1:
-        axes.legend(ncols=min(count, 3), loc="best")
+        handles, labels = axes.get_legend_handles_labels()
+        fitting = max(1, 76 // (max(map(len, labels)) + 7))
+        axes.figure.legend(handles, labels, loc="outside lower left", ncols=min(count, fitting))
 
 
 def _number(value: float) -> str:

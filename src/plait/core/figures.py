@@ -110,4 +110,6 @@ class StageReport(_Spec):
     figures: list[Figure] = []
     examples: list[Example] = []
     notes: list[str] = []
-    """Remarks in plain words: what did not work out, and what to try."""
+    """Remarks in plain words: how to read the numbers, what they do not say."""
+    warnings: list[str] = []
+    """What did not work out as it should, and what to try; `StageContext.warn` adds to it."""

@@ -106,7 +106,7 @@ class StageContext:
 
     def warn(self, message: str) -> None:
         """Tell the person something they should know; shown, logged and repeated in the report."""
-        self.report.notes.append(message)
+        self.report.warnings.append(message)
         self.events.write("warning", stage=self.name, message=message)
 
 
