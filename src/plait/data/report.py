@@ -178,8 +178,8 @@ def _clusters(curated: Curated) -> list[Example]:
         examples.append(
             Example(
                 title=f"{count} near duplicates of {first['id']}",
-                text=f"dropped, with their similarity (less than the threshold if alike through others):\n{names}{more}\n\nkept:\n{_cut(first['text'])}\n\n"
-                f"{second['id']}:\n{_cut(second['text'])}",
+                text=f"dropped, with their similarity (less than the threshold if alike through others):\n{names}{more}"
+                f"\n\nkept:\n{_cut(first['text'])}\n\n{second['id']}:\n{_cut(second['text'])}",
             )
         )
     return examples
