@@ -144,6 +144,12 @@ def test_schema_is_compiled_once_per_model(make_lm: Make) -> None:
         ({"type": "string", "pattern": r"^\u0022$"}, "quotes, backslashes"),
         ({"type": "string", "pattern": "(?!a)."}, "look-around"),
         ({"patternProperties": {'"': {}}}, "quotes, backslashes"),
+        ({"minimum": 5}, "minimum without a type"),
+        ({"items": {"minItems": 2}}, "minItems without a type at #/items"),
+        ({"properties": {"aa": {}}, "patternProperties": {"^a": {}}}, "patternProperties with other"),
+        ({"patternProperties": {"^a": {}, "b$": {}}}, "patternProperties with other"),
+        ({"patternProperties": {"^a": {}}, "additionalProperties": {"type": "null"}}, "patternProperties with other"),
+        ({"properties": {"a": {}}, "propertyNames": {"type": "string", "maxLength": 0}}, "propertyNames with named"),
         ({"type": "number", "multipleOf": 0.1}, "multipleOf"),
         ({"type": "integer", "multipleOf": 3, "minimum": 4}, "multipleOf"),
         ({"items": {"if": {}, "then": {}}}, "if at #/items"),
@@ -177,6 +183,31 @@ def test_only_well_formed_utf8(make_lm: Make) -> None:
         assert c.finish == "stop"
         assert len(json.loads(c.text)) == 40
         assert "\ufffd" not in c.text
+
+
+def test_schema_of_a_pydantic_model(make_lm: Make) -> None:
+    from typing import Literal
+
+    from pydantic import BaseModel, Field
+
+    class Inner(BaseModel):
+        """Docs become a description."""
+
+        kind: Literal["inner"] = "inner"
+        score: float = Field(ge=0, le=1, description="how sure")
+
+    class Outer(BaseModel):
+        name: str = Field(max_length=5)
+        inner: Inner = Field(description="beside a $ref")
+        maybe: int | None = None
+        many: list[Inner] = Field(max_length=1)
+
+    schema = Outer.model_json_schema()
+    out = generate(make_lm(), [[5]] * 8, max_new_tokens=300, seeds=range(8), temperature=1.0, schema=schema)
+    done = [c for c in out if c.finish == "stop"]
+    assert done
+    for c in done:
+        Outer.model_validate_json(c.text)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -186,6 +186,7 @@ def test_training_mode_survives_and_dropout_is_off(make_lm: Make) -> None:
     "wrong",
     [
         {"seeds": [1]},
+        {"seeds": [0, 1, 2, 3, -4]},
         {"max_new_tokens": 0},
         {"batch_size": 0},
         {"temperature": -1.0},

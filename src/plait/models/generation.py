@@ -222,6 +222,8 @@ def _check(
     wrong = None
     if len(seeds) != len(prompts):
         wrong = f"{len(prompts)} prompts need as many seeds, not {len(seeds)}"
+    elif any(not 0 <= seed < 2**128 for seed in seeds):
+        wrong = "seeds must be integers from 0 to 2**128 - 1"
     elif any(not p for p in prompts):
         wrong = f"prompt {next(i for i, p in enumerate(prompts) if not p)} is empty"
     elif max_new_tokens < 1 or batch_size < 1:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
+from types import MappingProxyType
 from typing import Any
-
-_NOTES = frozenset(
-    {"$schema", "$id", "$comment", "$defs", "definitions", "$anchor", "title", "description", "default", "examples"}
-    | {"deprecated", "readOnly", "writeOnly", "format"}
-)
-"""Keywords that do not restrict. ``format`` is one: validators ignore it unless told otherwise."""
 
 _NEVER = frozenset(
     {"not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems", "dependencies"}
     | {"dependentRequired", "dependentSchemas", "$dynamicRef", "$recursiveRef", "contentSchema"}
 )
+
+_KINDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "object": frozenset({"properties", "required", "additionalProperties", "patternProperties", "propertyNames"})
+        | {"minProperties", "maxProperties", "unevaluatedProperties"},
+        "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "unevaluatedItems"}),
+        "string": frozenset({"pattern", "minLength", "maxLength"}),
+        "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
+    }
+)
+"""Keywords that restrict values of one type. Unknown keywords restrict nothing (JSON Schema core, 6.5)."""
 
 _RANGE = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 
@@ -40,6 +46,8 @@ def unenforceable(schema: Mapping[str, Any] | bool, *, at: str = "#") -> list[st
         return []
     found = [f"{key} at {at}" for key in sorted(_NEVER & schema.keys()) if schema[key] is not False]
     found += _ignored_siblings(schema, at)
+    found += _untyped(schema, at)
+    found += _tangled_properties(schema, at)
     if "pattern" in schema and schema.keys() & {"minLength", "maxLength"}:
         found.append(f"pattern together with a length at {at}")
     if "multipleOf" in schema and (schema.get("type") != "integer" or schema.keys() & _RANGE):
@@ -63,12 +71,33 @@ def _ignored_siblings(schema: Mapping[str, Any], at: str) -> list[str]:
     alone = next((key for key in _ALONE if key in schema), None)
     if alone is None:
         return []
-    beside = schema.keys() - _NOTES - _NEVER - {alone}
+    beside = (schema.keys() & {*_ALONE, "type", *chain(*_KINDS.values())}) - {alone}
     if alone in ("const", "enum"):
         values = [schema["const"]] if alone == "const" else schema["enum"]
         if "type" in beside and all(_is_type(v, schema["type"]) for v in values):
             beside -= {"type"}
     return [f"{key} beside {alone} at {at}" for key in sorted(beside)]
+
+
+def _untyped(schema: Mapping[str, Any], at: str) -> list[str]:
+    """Limits that the grammar only knows for a stated type."""
+    if "type" in schema or any(key in schema for key in _ALONE):
+        return []
+    counts = {"minProperties", "maxProperties", "minItems", "maxItems"}
+    limits = schema.keys() & (counts | _KINDS["string"] | _KINDS["number"])
+    return [f"{key} without a type at {at}" for key in sorted(limits)]
+
+
+def _tangled_properties(schema: Mapping[str, Any], at: str) -> list[str]:
+    """Rules that may meet on one property, of which the grammar would follow the first."""
+    patterns = schema.get("patternProperties", {})
+    rest = schema.get("additionalProperties", False)
+    found: list[str] = []
+    if patterns and ("properties" in schema or len(patterns) > 1 or rest is not False):
+        found.append(f"patternProperties with other properties at {at}")
+    if "propertyNames" in schema and (patterns or "properties" in schema):
+        found.append(f"propertyNames with named properties at {at}")
+    return found
 
 
 def _subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any] | bool]]:

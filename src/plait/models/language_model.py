@@ -49,10 +49,10 @@ class LanguageModel:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    @property
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Token ids that end a completion."""
-        config = getattr(self.model, "generation_config", None)
+        config = getattr(self.network, "generation_config", None)
         declared = config.eos_token_id if config is not None else None
         ids = set(declared) if isinstance(declared, list) else {declared}
         ids.add(self.tokenizer.eos_token_id)
