@@ -71,3 +71,12 @@ def test_sentences_of_a_docstring() -> None:
         "- first item",
         "- second item, e.g. this",
     ]
+
+
+def test_a_list_is_apart_from_the_sentence_that_introduces_it_and_a_name_is_not_from_its_description() -> None:
+    text = "Attributes control aspects of wrapping:\n  width (default: 70)\n    of lines\nrest:\n  given. [default: 1]"
+    assert sentences(text) == [
+        "Attributes control aspects of wrapping:",
+        "width (default: 70) of lines",
+        "rest: given. [default: 1]",
+    ]

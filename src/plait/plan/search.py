@@ -141,12 +141,17 @@ def sentences(text: str) -> list[str]:
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Lines that belong together: a new block starts after an empty line, at a bullet, or where indentation falls."""
+    """Lines that belong together.
+
+    A new block starts after an empty line, at a bullet, where indentation falls, and below a sentence that ends in a
+    colon (but not below a short ``name:``, whose description follows).
+    """
     block: list[str] = []
     indent = 0
     for line in lines:
         depth = len(line) - len(line.lstrip())
-        starts = not line.strip() or re.match(r"\s*([-*+]|\d+[.)])\s", line) or depth < indent
+        introduced = bool(block) and block[-1].rstrip().endswith(":") and len(block[-1].split()) > 3 and depth > indent
+        starts = not line.strip() or re.match(r"\s*([-*+]|\d+[.)])\s", line) or depth < indent or introduced
         if block and starts:
             yield block
             block = []
