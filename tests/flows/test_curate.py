@@ -159,13 +159,17 @@ if __name__ == "__main__":
         context = StageContext(
             folder=folder, seeds=Seeds(7).child("curate"), engine=engine, name="curate", outputs=Curate.outputs
         )
-        Curate(input=Path(sys.argv[1])).run(context)
+        ops = ("fix_unicode_mapper", "words_num_filter", "alphanumeric_filter", "document_deduplicator")
+        Curate(input=Path(sys.argv[1]), ops=ops).run(context)
 """
 
 
 @pytest.mark.slow
 def test_a_kill_changes_nothing(tmp_path: Path) -> None:
-    rows = [{"id": f"{i:05d}", "text": SENTENCE.format(f"fox {i}", i) * 40} for i in range(15_000)]
+    rows = [
+        {"id": f"{i:05d}", "text": " ".join(SENTENCE.format(f"fox {i}", i + k) for k in range(40))}
+        for i in range(15_000)
+    ]
     write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
