@@ -75,6 +75,15 @@ def test_the_models_plan_is_carried_out_and_told(tmp_path: Path) -> None:
     ]
 
 
+def test_a_value_among_several_is_flagged(tmp_path: Path) -> None:
+    path = tmp_path / "several.parquet"
+    text = "The default width is 70 (7 more than 63)."
+    pq.write_table(pa.table({"id": ["textwrap.TextWrapper"], "text": [text]}), path)
+    context = run(tmp_path, [GOOD], documents=path)
+    assert "took 70 from a sentence that also holds 7, 63" in context.report.notes[0]
+    assert read(context, "answer")["results"][0]["alternatives"] == ["7", "63"]
+
+
 def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     one, other = run(tmp_path / "a", [BAD, GOOD]), run(tmp_path / "b", [BAD, GOOD])
     for name in ("plan", "answer"):

@@ -157,6 +157,12 @@ class Answer(Stage):
         for result in results:
             if result.status != "done":
                 report.notes.append(f"Sub-task {result.task.id} {result.status}: {result.problem}")
+            elif result.answer is not None and result.answer.alternatives:
+                others = ", ".join(result.answer.alternatives)
+                report.notes.append(
+                    f"Sub-task {result.task.id} took {result.answer.value} from a sentence that also holds {others}: "
+                    "the choice is the model's and is not proved; read the quote."
+                )
 
 
 def make_experts(
@@ -232,6 +238,7 @@ def _answer_record(plan: Plan, results: Sequence[TaskResult], made_by: str) -> d
                 "value": None if r.answer is None else r.answer.value,
                 "source": None if r.answer is None else r.answer.source,
                 "working": None if r.answer is None else r.answer.working,
+                "alternatives": [] if r.answer is None else list(r.answer.alternatives),
                 "problem": r.problem,
             }
             for r in results

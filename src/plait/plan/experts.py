@@ -36,12 +36,14 @@ class Answer:
         value: The bare value, e.g. ``70``; empty if the answer is not one.
         source: Id of the document it rests on; empty if on none.
         working: How it was reached: the quoted sentence, or the expression.
+        alternatives: Other values that could have been taken from the quoted sentence: a reason to look at it.
     """
 
     text: str
     value: str = ""
     source: str = ""
     working: str = ""
+    alternatives: tuple[str, ...] = ()
 
 
 class Expert(Protocol):
@@ -116,7 +118,14 @@ class Lookup:
             raise StrandError(f"no sentence {kind}of the documents answers {task.task!r}", code="plan.not-found")
         chosen = await self._choose(task, candidates, numeric=numeric)
         passage, sentence = candidates[chosen["sentence"] - 1]
-        return Answer(text=sentence, value=str(chosen.get("value", "")), source=passage.source, working=f"“{sentence}”")
+        value = str(chosen.get("value", ""))
+        return Answer(
+            text=sentence,
+            value=value,
+            source=passage.source,
+            working=f"“{sentence}”",
+            alternatives=tuple(other for other in values(sentence, numeric=numeric) if other != value),
+        )
 
     def _candidates(self, query: str, *, numeric: bool) -> list[tuple[Passage, str]]:
         """The sentences that speak most of the query; only those with a number, if it must be one."""
