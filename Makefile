@@ -44,8 +44,10 @@ fmt: setup  ## Put the code in its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## Rebuild every benchmark under benchmarks/results
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py)))  ## Rebuild every benchmark under benchmarks/results
+
+bench-%: setup
+	$(BIN)/python benchmarks/$(subst -,_,$*).py
 
 docs: setup  ## Rebuild the generated pages of docs/
 	$(BIN)/python docs/build.py
