@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from plait.core.catalog import TABLES, Entry, find, load, table
 from plait.core.hashing import hash_code, hash_json, hash_path
-from plait.core.optional import require
+from plait.core.optional import check_installed, require
 from plait.core.quarantine import Quarantine
 from plait.core.references import parse_reference, stage_inputs
 from plait.core.seeds import Seeds
@@ -127,6 +127,15 @@ class TestOptional:
             require("no_such_package.inside", extra="align", feature="training")
         assert 'pip install "plait[align]"' in str(caught.value)
         assert caught.value.exit_status == 2
+
+    def test_checking_imports_nothing(self):
+        code = (
+            "import sys; from plait.core.optional import check_installed\n"
+            "check_installed('torch', extra='align', feature='x'); print('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+        with pytest.raises(MissingExtra, match="no_such_package"):
+            check_installed("no_such_package.part", extra="align", feature="training")
 
     def test_broken_package_is_not_called_missing(self, tmp_path, monkeypatch):
         (tmp_path / "half_installed.py").write_text("import its_missing_dependency\n")

@@ -25,7 +25,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from plait.core.component import Component
 
@@ -178,12 +178,12 @@ class Deduplicator(Component):
         return self.find(self.keys(pl.Series("text", list(texts), dtype=pl.String)), _Listed(list(texts)))
 
 
-class Texts:
-    """Fetches texts by position; a protocol that `plait.data.execute` fulfils from its chunk files."""
+class Texts(Protocol):
+    """Fetches texts by position; `plait.data.execute` does so from its chunk files."""
 
     def fetch(self, positions: Sequence[int]) -> list[str]:
         """The texts at these positions, in the order asked."""
-        raise NotImplementedError
+        ...
 
 
 class _Listed(Texts):

@@ -16,7 +16,7 @@ from plait.align.pairs import TokenLimits, TokenPair, tokenise_pairs
 from plait.align.presets import DPO, Preset
 from plait.align.weighting import BetaRule
 from plait.core.io import read_table, write_table
-from plait.core.optional import require
+from plait.core.optional import check_installed
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.errors import DataError
 from plait.flows.align_report import Measured, describe
@@ -56,7 +56,7 @@ class Preference(Stage):
     """Pairs per step."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Pairs per forward pass, a divisor of ``batch_size``: less memory, same result."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Peak of AdamW's learning rate."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps until the peak."""
@@ -76,7 +76,7 @@ class Preference(Stage):
     def checkable(self) -> None:
         """Raises MissingExtra without torch, transformers and peft."""
         for package in ("torch", "transformers", "peft", "accelerate"):
-            require(package, extra="align", feature="align.preference")
+            check_installed(package, extra="align", feature="align.preference")
 
     def fingerprint(self) -> Mapping[str, str]:
         """The model by name, or by content where the name is a path."""

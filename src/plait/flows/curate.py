@@ -15,7 +15,7 @@ from pydantic import Field
 
 from plait.core.hashing import hash_code
 from plait.core.io import read_batches, write_table
-from plait.core.optional import require
+from plait.core.optional import check_installed
 from plait.core.quarantine import Quarantine
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.data.execute import execute
@@ -71,7 +71,7 @@ class Curate(Stage):
 
     def checkable(self) -> None:
         """Raises UsageError for a wrong operation or setting of one, MissingExtra without polars."""
-        require("polars", extra="data", feature="data.curate")
+        check_installed("polars", extra="data", feature="data.curate")
         read_ops(self.ops)
 
     def fingerprint(self) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from pydantic import Field
 from plait.core.figures import Bars, Lines, Table
 from plait.core.hashing import hash_json
 from plait.core.io import read_table
-from plait.core.optional import require
+from plait.core.optional import check_installed
 from plait.core.seeds import Seeds
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.errors import StrandError
@@ -91,8 +91,8 @@ class FederateLoRA(Stage):
         from plait.models import resolve
 
         resolve(self.model)
-        require("torch", extra="federate", feature="federated fine-tuning")
-        require("peft", extra="federate", feature="federated fine-tuning")
+        check_installed("torch", extra="federate", feature="federated fine-tuning")
+        check_installed("peft", extra="federate", feature="federated fine-tuning")
 
     def run(self, context: StageContext) -> None:
         """Shard the texts, train together and alone, compare, and write the federated adapter."""

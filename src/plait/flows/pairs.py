@@ -22,7 +22,7 @@ from pydantic import Field
 from plait.core.figures import Example, Histogram, Table
 from plait.core.folder import write_text
 from plait.core.io import read_batches, write_table
-from plait.core.optional import require
+from plait.core.optional import check_installed
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.data.continuations import cut_to, prompt_end, share_of, without_last_word
 from plait.errors import DataError
@@ -79,7 +79,7 @@ class Pairs(Stage):
     def checkable(self) -> None:
         """Raises MissingExtra without torch and transformers."""
         for package in ("torch", "transformers"):
-            require(package, extra="models", feature="data.pairs")
+            check_installed(package, extra="models", feature="data.pairs")
 
     def fingerprint(self) -> Mapping[str, str]:
         """The model by name, or by content where the name is a path."""
