@@ -184,6 +184,12 @@ def test_writers_refuse_what_they_cannot_hold(tmp_path: Path) -> None:
     assert write_table(iter([]), tmp_path / "a.parquet", schema=FLAT) == 0
 
 
+def test_line_ends_inside_csv_values_are_kept_and_around_records_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'a,b\r\n1,"x\r\ny\n"\r\n2,"\r\n"\r\n3,z\r\n')
+    assert [r["b"] for r in read_table(path).to_pylist()] == ["x\r\ny\n", "\r\n", "z"]
+
+
 def test_csv_text_is_not_guessed_into_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('id,zip\n1,007\n2,""\n3,\n')

@@ -15,7 +15,6 @@ _EXTRAS = {
     "data": ("polars", "rensa", "ftfy"),
     "models": ("torch", "transformers", "peft", "safetensors"),
     "llm": ("openai", "xgrammar", "uvicorn"),
-    "plan": ("sentence_transformers",),
     "ray": ("ray",),
 }
 

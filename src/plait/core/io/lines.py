@@ -27,7 +27,7 @@ class Chunk:
 
     Args:
         first: Number of ``lines[0]`` in the file, counting from 1.
-        lines: Lines without their line ends; ``None`` for one that was set aside, so that the number of
+        lines: Lines without the LF at their ends; ``None`` for one that was set aside, so that the number of
             ``lines[i]`` is always ``first + i``.
     """
 
@@ -38,7 +38,8 @@ class Chunk:
 def line_chunks(path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine: Quarantine) -> Iterator[Chunk]:
     """The lines of a file, about ``chunk_bytes`` at a time.
 
-    LF and CRLF end a line; a byte order mark is skipped. A line longer than ``max_line_bytes`` is quarantined
+    Only LF ends a line: a CR before it stays, because in a quoted value of CSV it belongs to the value. A byte
+    order mark is skipped. A line longer than ``max_line_bytes`` is quarantined
     with its size and never held in memory as a whole.
 
     Raises:
@@ -64,11 +65,10 @@ def _numbered_lines(path: Path, limit: int, quarantine: Quarantine) -> Iterator[
         for end in ends:
             # The usual case, inlined: a whole line inside one block.
             if line.size == 0 and len(end) <= limit:
-                whole = end[:-1] if end.endswith(b"\r") else end
+                yield line.number, end
             else:
                 line.add(end)
-                whole = line.close()
-            yield line.number, whole
+                yield line.number, line.close()
             line.number += 1
         line.add(rest)
     if line.size:
@@ -97,7 +97,7 @@ class _Line:
         line, size = b"".join(self._pieces), self.size
         self._pieces, self.size = [], 0
         if size <= self._limit:
-            return line.removesuffix(b"\r")
+            return line
         self._quarantine.add(
             where=f"{self._where}:{self.number}",
             reason=f"line longer than {self._limit} bytes",

@@ -135,7 +135,7 @@ class _Joiner:
             return
         odd = line.count(b'"') % 2 == 1
         if not self._open and not odd:
-            if line:
+            if line := line.removesuffix(b"\r"):
                 records.append((number, [line]))
             return
         closes = odd and bool(self._open)
@@ -144,6 +144,7 @@ class _Joiner:
         if not closes and self._size <= self._limit:
             return
         lines = [part for _, part in self._open]
+        lines[-1] = lines[-1].removesuffix(b"\r")
         if closes and self._strict.fullmatch(b"\n".join(lines)):
             records.append((self._open[0][0], lines))
             self._open, self._size = [], 0
@@ -158,6 +159,7 @@ class _Joiner:
         """The first open line stands alone after all; those after it are looked at afresh."""
         (number, line), *others = self._open
         self._open, self._size = [], 0
+        line = line.removesuffix(b"\r")
         if self._lenient.fullmatch(line):
             records.append((number, [line]))
         else:
@@ -281,4 +283,6 @@ def _why_unreadable(line: bytes, *, otherwise: str) -> str:
 
 def _shown(line: bytes) -> str:
     # The quarantine cuts long records itself, but decoding 60 MB to show 2 kB would be waste.
-    return line[:8_000].decode("utf-8", "surrogateescape") + (f"… ({len(line)} bytes)" if len(line) > 8_000 else "")
+    return line[:8_000].removesuffix(b"\r").decode("utf-8", "surrogateescape") + (
+        f"… ({len(line)} bytes)" if len(line) > 8_000 else ""
+    )
