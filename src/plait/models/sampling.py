@@ -6,8 +6,6 @@ import numpy as np
 import torch
 
 _DRAWS_AT_ONCE = 64
-_LIKELY = 256
-"""Tokens sorted first when looking for a nucleus; the whole vocabulary is sorted only for rows that need more."""
 
 
 class Draws:
@@ -49,12 +47,13 @@ def choose(
         >>> [int(choose(scores, temperature=1.0, uniforms=torch.tensor([u]))) for u in (0.0, 0.49, 0.51, 0.99)]
         [0, 0, 1, 1]
     """
-    if temperature == 0 or uniforms is None:
+    if temperature == 0:
         return scores.argmax(-1)
+    assert uniforms is not None, "sampling needs a uniform number per row"
     probabilities = (scores / temperature).softmax(-1)
     if top_p < 1:
         probabilities = torch.where(probabilities >= nucleus_floor(probabilities, top_p), probabilities, 0.0)
-    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
+    cumulative = probabilities.cumsum(-1)
     total = cumulative[:, -1:]
     # u·total may round up to total, beyond which no token lies.
     target = torch.minimum(uniforms.to(total)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
@@ -70,16 +69,14 @@ def nucleus_floor(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
         >>> nucleus_floor(torch.tensor([[0.5, 0.3, 0.2]]), 0.7)
         tensor([[0.3000]])
     """
-    count = min(_LIKELY, probabilities.shape[-1])
-    likely = probabilities.topk(count, dim=-1).values
-    floor = _floor_of_sorted(likely, top_p)
-    wide = likely.sum(-1) < top_p
-    if count < probabilities.shape[-1] and bool(wide.any()):
-        floor[wide] = _floor_of_sorted(probabilities[wide].sort(-1, descending=True).values, top_p)
-    return floor
-
-
-def _floor_of_sorted(descending: torch.Tensor, top_p: float) -> torch.Tensor:
+    descending = _descending(probabilities)
     before = descending.cumsum(-1) - descending
     last = (before < top_p).sum(-1, keepdim=True) - 1
     return descending.gather(-1, last)
+
+
+def _descending(values: torch.Tensor) -> torch.Tensor:
+    if values.device.type != "cpu":
+        return values.sort(-1, descending=True).values
+    # NumPy sorts float32 with vector instructions: 3 ms where torch takes 100 (32 rows of 49,152, one core).
+    return torch.from_numpy(np.sort(values.numpy(), axis=-1)).flip(-1)
