@@ -14,7 +14,7 @@ import plait
 
 PACKAGES = (
     "numpy", "pyarrow", "polars", "numba", "rensa", "torch", "transformers", "peft", "safetensors", "datasets",
-    ""openai", "xgrammar", "ray", "flwr",
+    "openai", "xgrammar", "ray", "flwr",
 )  # fmt: skip
 """Packages whose version can change a result."""
 
