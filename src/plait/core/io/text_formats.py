@@ -14,7 +14,6 @@ import pyarrow.csv as arrow_csv
 
 from plait.core.io.fitting import Fitter
 from plait.core.io.lines import line_chunks
-from plait.core.optional import require
 from plait.core.quarantine import Quarantine
 from plait.errors import DataError
 
@@ -32,7 +31,8 @@ def read_jsonl(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantin
 
     A chunk is parsed in one go; only when a line in it fails is that chunk gone through line by line.
     """
-    orjson = require("orjson", extra="data", feature="reading JSON Lines")
+    import orjson
+
     for chunk in line_chunks(
         path, chunk_bytes=limits.batch_bytes, max_line_bytes=limits.max_line_bytes, quarantine=quarantine
     ):

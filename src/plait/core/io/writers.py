@@ -15,7 +15,6 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import zstandard
 
-from plait.core.optional import require
 from plait.errors import DataError, UsageError
 
 _GROUP_ROWS = 8_192
@@ -164,7 +163,8 @@ def _compact(table: pa.Table) -> pa.Table:
 
 
 def _write_jsonl(blocks: Iterator[pa.Table], out: IO[bytes]) -> int:
-    dumps = require("orjson", extra="data", feature="writing JSON Lines").dumps
+    from orjson import dumps
+
     rows = 0
     for block in blocks:
         out.write(b"".join(dumps(record) + b"\n" for record in block.to_pylist()))
