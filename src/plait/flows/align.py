@@ -48,7 +48,7 @@ class Preference(Stage):
     """The model that is adapted; see ``plait models ls``."""
     objective: Preset = DPO()
     """What is minimised, by ``name``, with its settings."""
-    lora: LoRA = LoRA()
+    lora: LoRA = LoRA(targets=("q_proj", "k_proj", "v_proj", "o_proj"))
     """Rank, scale and places of the adapter."""
     steps: int = Field(default=36, ge=1)
     """Optimiser steps."""
@@ -56,7 +56,7 @@ class Preference(Stage):
     """Pairs per step."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Pairs per forward pass, a divisor of ``batch_size``: less memory, same result."""
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Peak of AdamW's learning rate."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps until the peak."""
