@@ -143,7 +143,7 @@ def _words(node: ast.expr) -> str:
 
 
 def _default(info: object) -> str:
-    value = info.get_default(call_default_factory=True)  # type: ignore[attr-defined]
+    value = info.get_default(call_default_factory=True)
     shown = "none" if value is None else repr(value)
     return (shown if len(shown) <= 90 else shown[:87] + "…").replace("|", "\\|").replace("`", "'")
 

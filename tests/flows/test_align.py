@@ -234,7 +234,7 @@ def told(chosen: float, rejected: float, *, spread: float = 0.1, count: int = 40
     ],
 )
 def test_verdict_in_plain_words(run_of: dict[str, float], words: str) -> None:
-    assert any(words in note for note in told(**run_of).notes)  # type: ignore[arg-type]
+    assert any(words in note for note in told(**run_of).notes)
 
 
 def test_no_false_alarm() -> None:

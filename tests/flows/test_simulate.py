@@ -164,7 +164,7 @@ def test_ties_are_exact_and_shared() -> None:
 
     # 2/3 of the mean of 10, 20, 60 is 20; of 10, 30, 50: 20, with 10 and 30 equally near.
     table = GuessingTable(Fraction(2, 3))
-    outcome, rewards = asyncio.run(table.settle(0, {"a": 10, "b": 30, "c": 50}))  # type: ignore[misc]
+    outcome, rewards = asyncio.run(table.settle(0, {"a": 10, "b": 30, "c": 50}))
     assert outcome == {"mean": 30.0, "target": 20.0, "winners": ["a", "b"]}
     assert rewards == {"a": 0.5, "b": 0.5}
 

@@ -11,11 +11,11 @@ from plait.plan.facts import mentions, names, numbers
 from plait.plan.plan import Plan, SubTask
 from plait.plan.search import Library
 
-LIBRARY = Library([{"id": "textwrap.TextWrapper", "text": "width (default: 70) the width of lines"}])  # type: ignore[list-item]
+LIBRARY = Library([{"id": "textwrap.TextWrapper", "text": "width (default: 70) the width of lines"}])
 EXPERTS: dict[str, Expert] = {
-    "lookup": Lookup(LIBRARY, None),  # type: ignore[arg-type]
-    "calculator": Calculator(None),  # type: ignore[arg-type]
-    "writer": Writer(None),  # type: ignore[arg-type]
+    "lookup": Lookup(LIBRARY, None),
+    "calculator": Calculator(None),
+    "writer": Writer(None),
 }
 QUESTION = "What is the default width of textwrap.TextWrapper, and what are 12 lines of it?"
 GOOD = (

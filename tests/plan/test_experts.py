@@ -22,7 +22,7 @@ DOCUMENTS = [
 
 
 def look_up(task: str, *, sentence: int = 1, numeric: bool = False) -> Answer:
-    expert = Lookup(Library(DOCUMENTS), Talker(sentence=sentence))  # type: ignore[arg-type]
+    expert = Lookup(Library(DOCUMENTS), Talker(sentence=sentence))
     return asyncio.run(expert.answer(SubTask(id=1, task=task, expert="lookup"), numeric=numeric))
 
 
@@ -34,18 +34,18 @@ def test_a_fact_is_quoted_with_its_source() -> None:
 
 def test_the_model_can_only_choose_what_is_there() -> None:
     talker = Talker()
-    expert = Lookup(Library(DOCUMENTS), talker)  # type: ignore[arg-type]
+    expert = Lookup(Library(DOCUMENTS), talker)
     schemas: list[object] = []
     talker_chat = talker.chat
 
     async def chat(messages: object, **asked: object) -> object:
         schemas.append(asked["schema"])
-        return await talker_chat(messages, **asked)  # type: ignore[arg-type]
+        return await talker_chat(messages, **asked)
 
-    talker.chat = chat  # type: ignore[assignment, method-assign]
+    talker.chat = chat
     for numeric in (False, True):
         asyncio.run(expert.answer(SubTask(id=1, task="default compresslevel of bz2.open", expert="l"), numeric=numeric))
-    first = [s["anyOf"][0]["properties"] for s in schemas]  # type: ignore[index]
+    first = [s["anyOf"][0]["properties"] for s in schemas]
     assert first == [
         {"sentence": {"const": 1}, "value": {"enum": ["9", "rb"]}},
         {"sentence": {"const": 1}, "value": {"enum": ["9"]}},

@@ -22,8 +22,8 @@ NO_TWELVE = [FIND, sub(2, "Compute twice that width and 24", "calculator", 1)]
 
 
 def experts() -> dict[str, Any]:
-    library = Library([{"id": "textwrap.TextWrapper", "text": "width (default: 70) the width of lines"}])  # type: ignore[list-item]
-    return {"lookup": Lookup(library, None), "calculator": Calculator(None)}  # type: ignore[arg-type]
+    library = Library([{"id": "textwrap.TextWrapper", "text": "width (default: 70) the width of lines"}])
+    return {"lookup": Lookup(library, None), "calculator": Calculator(None)}
 
 
 def refine(*plans: object, tries: int = 3) -> tuple[Planning, Talker]:

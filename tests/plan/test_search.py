@@ -39,13 +39,13 @@ def test_a_document_named_in_the_query_comes_first() -> None:
         {"id": "wrap.fill", "text": "the default width of wrap.Wrapper width width"},
         {"id": "wrap.Wrapper", "text": "tabs and spaces"},
     ]
-    library = Library(documents)  # type: ignore[arg-type]
+    library = Library(documents)
     assert library.find("default width of wrap.Wrapper")[0][0].source == "wrap.Wrapper"
     assert library.find("default width")[0][0].source == "wrap.fill"
 
 
 def test_identifiers_are_found_by_their_parts() -> None:
-    library = Library([{"id": "a", "text": "use socket.create_server here"}])  # type: ignore[list-item]
+    library = Library([{"id": "a", "text": "use socket.create_server here"}])
     assert library.find("server")
     assert library.find("socket.create_server")
     assert not library.find("serve")
