@@ -1,21 +1,21 @@
-r"""What a data operation is: a mapper rewrites texts, a filter measures them, a deduplicator compares them.
+"""What a data operation is: a mapper rewrites, a filter measures, a barrier compares all rows with each other.
 
-An operation declares what it needs and what it gives; it never loops over rows. `plait.data.plan` puts what
-operations declare together into one lazy Polars query per chunk.
+An operation says what it needs and what it gives, and works on whole columns of a `plait.data.batch.Batch`;
+`plait.data.plan` puts operations together so that each chunk is visited once between two barriers.
 
-    class ShoutingFilter(Filter):
+    class ShoutingFilter(RangeFilter):
         '''Keeps texts without too many capitals.'''
 
         stat = "capital_ratio"
-        needs = frozenset({"chars"})
         max_ratio: float = 0.3
         '''Largest share of capital letters kept.'''
 
-        def measure(self, shared: Shared) -> pl.Expr:
-            return shared.text.str.count_matches(r"\p{Lu}") / shared.chars
+        def value(self, batch: Batch) -> np.ndarray:
+            capitals = batch.text(self.text_key).str.count_matches(r"\\p{Lu}").to_numpy()
+            return capitals / np.maximum(batch.scan(self.text_key).chars, 1)
 
         def bounds(self) -> Bounds:
-            return (None, self.max_ratio)
+            return None, self.max_ratio
 
 Names, settings and formulas are Data-Juicer's, so that its recipes run unchanged.
 """
@@ -23,9 +23,10 @@ Names, settings and formulas are Data-Juicer's, so that its recipes run unchange
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from plait.core.component import Component
 
@@ -33,84 +34,76 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-Need = Literal["chars", "lines", "words"]
-"""An intermediate that several filters share, computed once per text."""
+    from plait.data.batch import Batch
+
+Cost = Literal["bytes", "scan", "words", "python", "model", "llm"]
+"""What an operation spends per row: a look at the bytes, a pass over characters, a pass over words, Python for
+rows one by one, a model, or calls to a language model. The planner runs what is cheap first where order is free."""
+
+Need = Literal["bytes", "chars", "lines", "words", "tokens", "model", "fields"]
+"""What an operation looks at. What several need is computed once per text."""
 
 Bounds = tuple[float | None, float | None]
 """Lowest and highest value kept; ``None`` for no bound."""
 
-
-@dataclass(frozen=True)
-class Shared:
-    """The text of a batch and what is computed from it once, as Polars expressions.
-
-    Args:
-        text: The text, a string.
-        chars: Its length in characters, UInt32.
-        lines: The text with every kind of line end as one newline and none at its end, a string.
-        words: Its words, lower case and without special characters around them, a list of strings.
-    """
-
-    text: pl.Expr
-    chars: pl.Expr
-    lines: pl.Expr
-    words: pl.Expr
+Columns = Mapping[str, Any]
+"""Column by name: a numpy array or a Polars series, one entry per row of the batch."""
 
 
-CHARS, LINES, WORDS = "__chars", "__lines", "__words"
-"""Columns that hold what filters share while a segment is measured."""
+class Op(Component):
+    """Base of every operation. Operations are shared by threads, so their methods keep no state."""
 
-_LINE_ENDS = r"\r\n|[\r\x0b\x0c\x1c-\x1e\x{85}\x{2028}\x{2029}]"
+    cost: ClassVar[Cost] = "scan"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    deterministic: ClassVar[bool] = True
+    """False if equal input may give unequal output (an endpoint's answers)."""
 
-
-def shared_expressions() -> Shared:
-    """What `shared_columns` computed, as expressions for filters."""
-    import polars as pl
-
-    return Shared(pl.col("text"), pl.col(CHARS), pl.col(LINES), pl.col(WORDS))
-
-
-def shared_columns(needs: Iterable[Need]) -> list[pl.Expr]:
-    """Expressions that compute what filters share, once."""
-    import polars as pl
-
-    from plait.data.ops.special import word_pattern
-
-    text = pl.col("text")
-    columns = {
-        "chars": text.str.len_chars().alias(CHARS),
-        "lines": text.str.replace_all(_LINE_ENDS, "\n").str.strip_suffix("\n").alias(LINES),
-        "words": text.str.to_lowercase().str.extract_all(word_pattern()).alias(WORDS),
-    }
-    return [columns[need] for need in needs]
+    text_key: str = "text"
+    """Field of the text it works on; a dot leads into a struct."""
 
 
-class Mapper(Component):
-    """Rewrites each text by itself."""
+class Mapper(Op):
+    """Rewrites each row by itself. Override `rewrite`, or `apply` to write other columns or to change the rows."""
 
-    gives: ClassVar[Literal["map"]] = "map"
-    python_rows: ClassVar[bool] = False
-    """True if some rows go through Python one by one, which is slow."""
+    def rewrite(self, batch: Batch) -> pl.Series:
+        """The new texts, one per row."""
+        raise NotImplementedError(f"{type(self).__name__} overrides apply")
 
-    @abstractmethod
-    def rewrite(self, text: pl.Expr) -> pl.Expr:
-        """The new text, a string expression."""
+    def apply(self, batch: Batch) -> Batch:
+        """The batch with its rows rewritten.
+
+        Rows may be left out or multiplied: each carries the number of the row it came from in the column
+        ``plait.data.batch.ROW``.
+        """
+        return batch.with_text(self.text_key, self.rewrite(batch))
 
     def rewrite_texts(self, texts: Sequence[str]) -> list[str]:
         """Some texts rewritten, to try a mapper out."""
-        import polars as pl
+        from plait.data.batch import Batch
 
-        frame = pl.DataFrame({"text": list(texts)}, schema={"text": pl.String}).lazy()
-        return frame.select(self.rewrite(pl.col("text"))).collect().to_series().to_list()
+        return self.apply(Batch.of_texts(texts, self.text_key)).text(self.text_key).to_list()
 
 
-class Filter(Component):
-    """Measures each text and keeps those whose number lies in a range."""
+class Filter(Op):
+    """Measures each row and keeps those whose numbers please."""
 
-    gives: ClassVar[Literal["keep"]] = "keep"
+    stats: ClassVar[tuple[str, ...]] = ()
+    """Names of what is measured, as in Data-Juicer's stats; empty for filters that look at fields only."""
+
+    @abstractmethod
+    def measure(self, batch: Batch) -> Columns:
+        """A column for each of `stats`."""
+
+    @abstractmethod
+    def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
+        """Whether each row stays, bool ``[rows]``; must depend on nothing but that row."""
+
+
+class RangeFilter(Filter):
+    """Keeps rows whose number lies in a range."""
+
     stat: ClassVar[str]
-    """Name of the number, as in Data-Juicer's stats."""
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    """Name of the number."""
 
     min_closed_interval: bool = True
     """Keep values equal to the lower bound."""
@@ -120,93 +113,132 @@ class Filter(Component):
     """Keep what lies outside the range instead."""
 
     @abstractmethod
-    def measure(self, shared: Shared) -> pl.Expr:
-        """The number, one per text; never null."""
+    def value(self, batch: Batch) -> np.ndarray:
+        """The number of each row, ``[rows]``."""
 
     @abstractmethod
     def bounds(self) -> Bounds:
         """The range that is kept."""
 
-    def keeps(self, value: pl.Expr) -> pl.Expr:
-        """Whether a text with that number stays, as a Boolean expression."""
-        import polars as pl
+    def bracket(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
+        """Sound bounds ``low <= value <= high`` that cost much less than `value`, or ``None`` for filters without.
 
+        Where they settle whether a row stays, its exact value is computed only if somebody asks for it.
+        """
+        del batch
+        return None
+
+    def measure(self, batch: Batch) -> Columns:
+        """The one number."""
+        return {self.stat: self.value(batch)}
+
+    def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
+        """Whether the number lies in the range."""
+        del batch
+        return self.inside(stats[self.stat])
+
+    def inside(self, value: Any) -> np.ndarray:
+        """Whether numbers are such as are kept, bool ``[rows]``."""
+        import numpy as np
+
+        value = np.asarray(value)
         low, high = self.bounds()
-        inside = pl.lit(value=True)
+        kept = np.ones(len(value), np.bool_)
         if low is not None:
-            inside = inside & (value >= low if self.min_closed_interval else value > low)
+            kept &= value >= low if self.min_closed_interval else value > low
         if high is not None:
-            inside = inside & (value <= high if self.max_closed_interval else value < high)
-        return ~inside if self.reversed_range else inside
+            kept &= value <= high if self.max_closed_interval else value < high
+        return ~kept if self.reversed_range else kept
 
     def measure_texts(self, texts: Sequence[str]) -> list[float]:
         """The numbers of some texts, to try a filter out; a plan measures many filters at once."""
-        import polars as pl
+        from plait.data.batch import Batch
 
-        frame = pl.DataFrame({"text": list(texts)}, schema={"text": pl.String}).lazy()
-        shared = frame.with_columns(shared_columns(sorted(self.needs)))
-        return shared.select(self.measure(shared_expressions()).cast(pl.Float64)).collect().to_series().to_list()
+        return [float(v) for v in self.value(Batch.of_texts(texts, self.text_key))]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """A range filter measures its one stat."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if "stat" in cls.__dict__:
+            cls.stats = (cls.stat,)
 
 
-class Deduplicator(Component):
-    """Compares all texts with each other and keeps one of each set of duplicates: that of the lowest id."""
+class Barrier(Op):
+    """Must see every row before it can decide on any: deduplicators and selectors.
 
-    gives: ClassVar[Literal["key"]] = "key"
-    stat: ClassVar[str]
-    """Name of the similarity to the text that stays."""
+    Works in two steps. `keys` runs with the pass over each chunk, in the workers, and says all that `decide`
+    needs to know of a row; `decide` runs once, over all rows kept so far.
+    """
+
+    stat: ClassVar[str] = ""
+    """Name of what a decision is based on: the similarity to the row that stays, or the rank."""
 
     @abstractmethod
-    def keys(self, texts: pl.Series) -> np.ndarray:
-        """Keys of each text, uint64 ``[texts, keys]``: duplicates share at least one column's value.
-
-        A row of zeros means that the text has no duplicates by this measure. Runs in the workers.
-        """
+    def keys(self, batch: Batch) -> Columns:
+        """Columns to decide by, numpy arrays ``[rows]`` or ``[rows, n]``, or Polars series."""
 
     @abstractmethod
-    def find(self, keys: np.ndarray, texts: Texts) -> Duplicates:
-        """The duplicates among texts in order of their ids. Runs once, over all chunks.
+    def decide(self, rows: Rows) -> Decision:
+        """Which rows are dropped."""
 
-        Args:
-            keys: What `keys` gave, uint64 ``[texts, keys]``.
-            texts: Fetches texts again by position, to verify candidates.
-        """
+    def find_in(self, texts: Sequence[str]) -> Decision:
+        """The decision on some texts, to try a barrier out."""
+        from plait.data.batch import Batch, RowsInMemory
 
-    def find_in(self, texts: Sequence[str]) -> Duplicates:
-        """The duplicates among some texts; the first of each set stays."""
-        import polars as pl
-
-        return self.find(self.keys(pl.Series("text", list(texts), dtype=pl.String)), _Listed(list(texts)))
+        return self.decide(RowsInMemory(self, Batch.of_texts(texts, self.text_key)))
 
 
-class Texts(Protocol):
-    """Fetches texts by position; `plait.data.execute` does so from its chunk files."""
-
-    def fetch(self, positions: Sequence[int]) -> list[str]:
-        """The texts at these positions, in the order asked."""
-        ...
+class Deduplicator(Barrier):
+    """Keeps one of each set of duplicates: the first row, unless its settings say otherwise."""
 
 
-class _Listed(Texts):
-    def __init__(self, texts: list[str]) -> None:
-        self._texts = texts
+class Selector(Barrier):
+    """Keeps some rows by how they compare with the others."""
 
-    def fetch(self, positions: Sequence[int]) -> list[str]:
-        return [self._texts[position] for position in positions]
+
+class Reducer(Op):
+    """Turns many rows into fewer, with columns of their own: groupers and aggregators."""
+
+    @abstractmethod
+    def reduce(self, batches: Iterable[Batch]) -> Iterator[pl.DataFrame]:
+        """New rows, from all batches in order."""
 
 
 @dataclass(frozen=True)
-class Duplicates:
-    """Which texts are dropped, and for which.
+class Decision:
+    """What a barrier decided.
 
     Args:
-        position: Positions dropped, int64, ascending.
-        survivor: Position of the text kept instead, for each.
-        similarity: Similarity of the two, 0 to 1.
+        position: Positions of the rows dropped, int64 ``[dropped]``, ascending.
+        survivor: Position of the row kept instead of each, -1 where there is none.
+        value: Similarity to that row, or the rank that was too low, float64 ``[dropped]``.
+        facts: What a report may tell of it: counts, bytes, thresholds.
     """
 
     position: np.ndarray
     survivor: np.ndarray
-    similarity: np.ndarray
+    value: np.ndarray
+    facts: Mapping[str, Any]
 
 
-Op = Mapper | Filter | Deduplicator
+class Rows(Protocol):
+    """All rows that reached a barrier, numbered from 0 in the order of the input."""
+
+    count: int
+    scratch: Path
+    """A folder for what does not fit into memory."""
+    memory_bytes: int
+    """How much `Barrier.decide` may hold at a time, beyond a few bytes per row."""
+
+    def key(self, name: str, columns: slice | None = None) -> np.ndarray:
+        """A column that `Barrier.keys` gave, over all rows: ``[count]`` or ``[count, n]``; some columns only."""
+        ...
+
+    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """The same column chunk by chunk, each with the position of its first row."""
+        ...
+
+    def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
+        """A field of the data (``text``, ``id``) of some rows, in the order asked."""
+        ...

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from plait.data.op import Bounds, Filter, Shared
-from plait.data.ops.special import special_class
+from plait.data.special import special_class
 
 if TYPE_CHECKING:
     import polars as pl

@@ -27,6 +27,20 @@ _RANGES = """
 # time.
 
 
+def special_points() -> list[int]:
+    """Code points of the special characters, ascending.
+
+    Example:
+        >>> special_points()[:3]
+        [9, 10, 11]
+    """
+    points = list[int]()
+    for part in _RANGES.split():
+        first, _, last = part.partition("-")
+        points += range(int(first, 16), int(last or first, 16) + 1)
+    return points
+
+
 def special_class() -> str:
     r"""The special characters as the inside of a character class, in Rust's regex syntax.
 

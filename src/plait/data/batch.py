@@ -1,0 +1,151 @@
+"""The rows of a chunk as columns, with what operations share computed once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import polars as pl
+
+from plait.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from plait.data.kernels import Scan, Words
+    from plait.data.op import Barrier, Op
+
+T = TypeVar("T")
+
+ROW = "__row"
+"""Column with the number of the row in its chunk, int64: where a row came from, whatever mappers made of it."""
+
+
+class Batch:
+    """Rows of one chunk.
+
+    What several operations look at (`scan`, `words`) is computed when it is first asked for and kept until
+    the text changes. A batch never changes: mappers make a new one.
+
+    Args:
+        frame: The rows: fields of the data, and `ROW`.
+    """
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self._shared: dict[object, Any] = {}
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> Batch:
+        """A batch of rows that have no numbers yet."""
+        return cls(frame.with_columns(pl.Series(ROW, np.arange(frame.height))))
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str], text_key: str = "text") -> Batch:
+        """A batch of texts, to try operations out."""
+        return cls.of(pl.DataFrame({text_key: pl.Series(list(texts), dtype=pl.String)}))
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def column(self, name: str) -> pl.Series:
+        """A field; a dot leads into a struct.
+
+        Raises:
+            DataError: There is no such field.
+        """
+        first, *rest = [name] if name in self.frame.columns else name.split(".")
+        if first not in self.frame.columns:
+            fields = [c for c in self.frame.columns if not c.startswith("__")]
+            raise DataError(f'there is no field "{name}"', code="data.missing-field", hint=nearest(first, fields))
+        series = self.frame[first]
+        for part in rest:
+            series = series.struct.field(part)
+        return series
+
+    def text(self, name: str = "text") -> pl.Series:
+        """A field of texts; null counts as empty."""
+        series = self.column(name)
+        return series.fill_null("") if series.null_count() else series
+
+    def shared(self, key: object, compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, computed at most once per batch."""
+        if key not in self._shared:
+            self._shared[key] = compute()
+        return cast("T", self._shared[key])
+
+    def scan(self, text_key: str = "text") -> Scan:
+        """Counts of characters and lines, from one pass over the text."""
+        from plait.data import kernels
+
+        return self.shared(("scan", text_key), lambda: kernels.scan(self.text(text_key)))
+
+    def words(self, text_key: str = "text") -> Words:
+        """Hashes of the words, lower case and without special characters around them."""
+        from plait.data import kernels
+
+        return self.shared(("words", text_key), lambda: kernels.words(self.text(text_key)))
+
+    def with_text(self, name: str, texts: pl.Series) -> Batch:
+        """The batch with other texts in a field."""
+        first, *rest = [name] if name in self.frame.columns else name.split(".")
+        if not rest:
+            return Batch(self.frame.with_columns(texts.alias(name)))
+        struct = pl.col(first).struct.with_fields(texts.alias(rest[0]))
+        return Batch(self.frame.with_columns(struct))
+
+    def where(self, kept: np.ndarray) -> Batch:
+        """Some of the rows, bool ``[rows]``."""
+        return self if kept.all() else Batch(self.frame.filter(pl.Series(kept)))
+
+
+class RowsInMemory:
+    """Rows of one batch, for a barrier that is tried out; see `plait.data.op.Rows`."""
+
+    memory_bytes = 256 << 20
+
+    def __init__(self, op: Barrier, batch: Batch, *, scratch: Path | None = None) -> None:
+        self.count = len(batch)
+        self._batch = batch
+        self._keys = {name: np.asarray(values) for name, values in op.keys(batch).items()}
+        self._scratch = scratch
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what does not fit into memory."""
+        import tempfile
+
+        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="plait-"))
+        return self._scratch
+
+    def key(self, name: str, columns: slice | None = None) -> np.ndarray:
+        """A column of keys."""
+        values = self._keys[name]
+        return values if columns is None else values[:, columns]
+
+    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """The same, in one part."""
+        yield 0, self._keys[name]
+
+    def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
+        """A field of some rows."""
+        return self._batch.column(name).gather(positions)
+
+
+_sessions: dict[tuple[type, str], Any] = {}
+_lock = threading.RLock()
+
+
+def session(op: Op, build: Callable[[], T]) -> T:
+    """What an operation opens once per process (a model, a client), shared by all batches and threads.
+
+    Args:
+        op: The operation; equal operations share.
+        build: Opens it.
+    """
+    key = (type(op), op.model_dump_json())
+    with _lock:
+        if key not in _sessions:
+            _sessions[key] = build()
+        return cast("T", _sessions[key])

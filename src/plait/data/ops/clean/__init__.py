@@ -1,0 +1,1 @@
+"""Mappers that clean texts: unicode, blanks, links, addresses, markup."""

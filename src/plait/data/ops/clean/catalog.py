@@ -1,0 +1,10 @@
+"""Names of the operations of this folder; see `plait.core.catalog`."""
+
+from __future__ import annotations
+
+from plait.core.catalog import Entry
+
+OPS: dict[str, Entry] = {
+    "fix_unicode_mapper": Entry("plait.data.ops.clean.unicode:FixUnicodeMapper", "Repairs mojibake, entities, quotes.", "data"),
+    "whitespace_normalization_mapper": Entry("plait.data.ops.clean.whitespace:WhitespaceNormalizationMapper", "Turns every kind of blank into a space.", "data"),
+}

@@ -1,0 +1,1 @@
+"""Deduplicators, and the index they keep on disk."""

@@ -1,0 +1,1 @@
+"""Filters that measure texts and fields."""

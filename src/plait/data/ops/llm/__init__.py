@@ -1,0 +1,1 @@
+"""Operations that ask a language model."""

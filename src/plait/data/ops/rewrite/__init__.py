@@ -1,0 +1,1 @@
+"""Mappers that cut, split and rewrite texts."""

@@ -1,0 +1,1 @@
+"""Selectors, groupers and aggregators."""

@@ -1,0 +1,7 @@
+"""Names of the operations of this folder; see `plait.core.catalog`."""
+
+from __future__ import annotations
+
+from plait.core.catalog import Entry
+
+OPS: dict[str, Entry] = {}
