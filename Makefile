@@ -4,11 +4,13 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Modules that benchmarks share; every other file there is a benchmark.
+BENCH_PARTS := benchmarks/record.py benchmarks/measure.py benchmarks/data_corpus.py
 export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast check fmt bench docs clean
+.PHONY: help setup quickstart test test-fast parity check fmt bench peers docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +36,9 @@ test: setup  ## Pass the tests, the slow ones too
 test-fast: setup  ## Pass the fast tests only
 	$(BIN)/python -m pytest -m "not slow and not ray and not model" -n 2 --dist loadfile
 
+parity: setup peers  ## Compare every deterministic data operation with Data-Juicer's
+	$(BIN)/python -m pytest -q tests/parity
+
 check: setup  ## Lint, format, layers and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,10 +49,19 @@ fmt: setup  ## Put the code in its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py)))  ## Rebuild every benchmark under benchmarks/results
+bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out $(BENCH_PARTS),$(wildcard benchmarks/*.py)))  ## Rebuild every benchmark under benchmarks/results
 
 bench-%: setup
 	$(BIN)/python benchmarks/$(subst -,_,$*).py
+
+bench-data-speed: peers
+
+peers: .peers/data-juicer/.ready .peers/datatrove/.ready  ## Build the environments of the tools we compare with
+
+.peers/%/.ready: benchmarks/peers/%.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 docs: setup  ## Rebuild the generated pages of docs/
 	$(BIN)/python docs/build.py
