@@ -1,184 +1,139 @@
-"""Chunks, workers, engines and kills change nothing; every row is accounted for."""
+"""Running a plan: equal to running one operation after the other, whatever the chunks, workers and kills."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+import itertools
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_ops import ListBlock, blocks_of
 
-from plait.core.io import write_table
 from plait.core.quarantine import Quarantine
 from plait.data.execute import Curated, execute
+from plait.data.lineage import lineage
 from plait.engines import LocalEngine
 from plait.errors import DataError
-from plait.records import DOCUMENT
 
-OPS = [
-    "whitespace_normalization_mapper",
-    {"text_length_filter": {"min_len": 20}},
-    {"words_num_filter": {"min_num": 4}},
-    "document_deduplicator",
-    {"document_minhash_deduplicator": {"window_size": 3, "jaccard_threshold": 0.6}},
-    {"alphanumeric_filter": {"min_ratio": 0.8}},
+STRIP, HALVES, LONG, DIGITS = "toy_ops:Strip", "toy_ops:Halves", "toy_ops:LongEnough", "toy_ops:FewDigits"
+LANGUAGE, SAME, JOINED = "toy_ops:NotLanguage", "toy_ops:Same", "toy_ops:Joined"
+TEXTS = ["abc", " abc ", "ab", "x1", "1234", "hello|hello", "", "a|", "länger", "länger ", "99|zz9|hello", "xyz"]
+RECIPES = [
+    [STRIP, LONG, DIGITS],
+    [LONG, STRIP, DIGITS, SAME],
+    [STRIP, HALVES, {LONG: {"least": 2}}, LANGUAGE, SAME, {DIGITS: {"most": 0}}],
+    [SAME, STRIP, SAME, HALVES, SAME],
+    [{LONG: {"reversed_range": True}}, HALVES],
+    [STRIP, JOINED, DIGITS],
 ]
 
 
-def documents(count: int, *, seed: int = 0) -> pa.Table:
-    random = np.random.default_rng(seed)
-    words = [f"word{i}" for i in range(40)] + ["--", "!!!", "\t"]
-    rows = list[dict[str, str]]()
-    for i in range(count):
-        text = " ".join(random.choice(words, int(random.integers(1, 20))))
-        if i % 7 == 3 and rows:
-            text = rows[int(random.integers(len(rows)))]["text"] + (" more" if i % 2 else "")
-        rows.append({"id": f"doc-{int(random.integers(10**9)):09d}-{i}", "text": text, "source": "s", "group": "g"})
-    return pa.Table.from_pylist(rows, DOCUMENT)
-
-
-class Serial:
-    """The engine protocol's map, counting what it was asked to do."""
-
-    name = "serial"
-
-    def __init__(self, fail_after: int | None = None) -> None:
-        self.done = 0
-        self.fail_after = fail_after
-
-    def map(self, function: Callable, shards: Sequence, *, workers: int | None = None, on_done=None) -> list:
-        results = []
-        for shard in shards:
-            if self.done == self.fail_after:
-                raise KeyboardInterrupt
-            results.append(function(shard))
-            self.done += 1
-        return results
-
-
-def run(table: pa.Table, folder: Path, *, chunk: int, engine=None, workers: int | None = None) -> Curated:
-    return execute(
-        OPS,
-        table.to_batches(max_chunksize=chunk),
-        folder=folder / "chunks",
-        engine=engine or Serial(),
-        quarantine=Quarantine(folder / "q.jsonl"),
-        workers=workers,
-    )
-
-
-def written(curated: Curated, folder: Path) -> tuple[bytes, bytes]:
-    write_table(curated.documents(), folder / "d.parquet", schema=DOCUMENT)
-    write_table(curated.lineage(), folder / "l.parquet", schema=curated.lineage_schema)
-    return (folder / "d.parquet").read_bytes(), (folder / "l.parquet").read_bytes()
-
-
-def test_every_row_is_accounted_for(tmp_path: Path) -> None:
-    table = documents(300)
-    curated = run(table, tmp_path, chunk=64)
-    lineage = pa.Table.from_batches(curated.lineage()).to_pylist()
-    kept = pa.Table.from_batches(curated.documents()).to_pylist()
-    assert [r["id"] for r in lineage] == sorted(table["id"].to_pylist())
-    assert [r["id"] for r in kept] == [r["id"] for r in lineage if r["kept"]]
-    assert all((r["dropped_by"] is None) == r["kept"] for r in lineage)
-    by_op = Counter(r["dropped_by"] for r in lineage)
-    assert set(by_op) == {
-        None,
-        "text_length_filter",
-        "words_num_filter",
-        "document_deduplicator",
-        "document_minhash_deduplicator",
-        "alphanumeric_filter",
-    }
-    original = {r["id"]: r["text"] for r in table.to_pylist()}
-    for row in lineage:
-        assert row["text_len"] == len(" ".join(original[row["id"]].strip().replace("\t", " ").split(" ")))
-        if row["dropped_by"] == "text_length_filter":
-            assert row["stat"] == "text_len"
-            assert row["value"] == row["text_len"] < 20
-        if row["dropped_by"] in ("document_deduplicator", "document_minhash_deduplicator"):
-            assert row["duplicate_of"] < row["id"]
-            assert 0 < row["value"] <= 1
-        else:
-            assert row["duplicate_of"] is None
-
-
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10**6), chunk=st.integers(9, 90), shuffle=st.integers(0, 10**6))
-def test_neither_chunking_nor_order_matters(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, chunk: int, shuffle: int
-) -> None:
-    table = documents(80, seed=seed)
-    folder = tmp_path_factory.mktemp("whole")
-    expected = written(run(table, folder, chunk=200), folder)
-    shuffled = table.take(np.random.default_rng(shuffle).permutation(len(table)))
-    folder = tmp_path_factory.mktemp("parts")
-    assert written(run(shuffled, folder, chunk=chunk), folder) == expected
-
-
-def test_finished_chunks_are_found_again(tmp_path: Path) -> None:
-    table = documents(200)
-    expected = written(run(table, tmp_path / "a", chunk=40), tmp_path / "a")
-    with pytest.raises(KeyboardInterrupt):
-        run(table, tmp_path / "b", chunk=40, engine=Serial(fail_after=7))
-    again = Serial()
-    assert written(run(table, tmp_path / "b", chunk=40, engine=again), tmp_path / "b") == expected
-    assert again.done == 3  # two passes over five chunks, seven of the ten visits were done
-
-
-def test_settings_that_change_are_worked_anew(tmp_path: Path) -> None:
-    table = documents(50)
-    run(table, tmp_path, chunk=25)
-    again = Serial()
-    execute(
-        ["whitespace_normalization_mapper"],
-        table.to_batches(max_chunksize=25),
-        folder=tmp_path / "chunks",
-        engine=again,
-        quarantine=Quarantine(tmp_path / "q.jsonl"),
-    )
-    assert again.done == 2
-
-
-def test_equal_chunks_are_told_apart_and_repeated_ids_set_aside(tmp_path: Path) -> None:
-    table = documents(20)
-    quarantine = Quarantine(tmp_path / "q.jsonl")
-    curated = execute(
-        ["whitespace_normalization_mapper"],
-        [*table.to_batches(), *table.to_batches()],
-        folder=tmp_path / "chunks",
-        engine=Serial(),
-        quarantine=quarantine,
-    )
-    assert sum(b.num_rows for b in curated.documents()) == 20
-    assert quarantine.counts == {"id was seen before": 20}
-
-
-def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.empty"):
-        execute(OPS, [], folder=tmp_path, engine=Serial(), quarantine=Quarantine(tmp_path / "q.jsonl"))
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_local_workers_give_the_same_bytes(tmp_path: Path, workers: int) -> None:
-    table = documents(150)
-    expected = written(run(table, tmp_path / "serial", chunk=200), tmp_path / "serial")
+def run(ops, blocks, folder: Path, *, workers: int = 1, study: bool = False) -> Curated:
     with LocalEngine(workers=workers) as engine:
-        curated = run(table, tmp_path / "local", chunk=40, engine=engine, workers=workers)
-        assert written(curated, tmp_path / "local") == expected
+        return execute(ops, blocks, folder=folder, engine=engine, quarantine=Quarantine(folder / "q.jsonl"), study=study)
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_ray_gives_the_same_bytes(tmp_path: Path) -> None:
-    from plait.engines import open_engine
+def rows(curated: Curated) -> list[tuple[str, str]]:
+    return [row for frame in curated.frames() for row in frame.select("id", "text").rows()]
 
-    table = documents(150)
-    expected = written(run(table, tmp_path / "serial", chunk=200), tmp_path / "serial")
-    with open_engine("ray") as engine:
-        curated = run(table, tmp_path / "ray", chunk=40, engine=engine, workers=2)
-        assert written(curated, tmp_path / "ray") == expected
+
+def fates(curated: Curated) -> list[dict]:
+    return pa.Table.from_batches(lineage(curated)).to_pylist()
+
+
+def one_by_one(ops, texts: list[str], folder: Path) -> list[tuple[str, str]]:
+    """Each operation by a run of its own, over everything at once."""
+    left = [(f"d{i}", text) for i, text in enumerate(texts)]
+    for number, op in enumerate(ops):
+        left = rows(run([op], [ListBlock(tuple(left))], folder / str(number))) if left else left
+    return left
+
+
+@pytest.mark.parametrize("ops", RECIPES, ids=range(len(RECIPES)))
+def test_a_plan_gives_what_its_operations_give_one_after_the_other(ops, tmp_path):
+    expected = one_by_one(ops, TEXTS, tmp_path / "single")
+    assert expected
+    for size, workers in itertools.product((1, 5, 100), (1, 2)):
+        folder = tmp_path / f"{size}-{workers}"
+        assert rows(run(ops, blocks_of(TEXTS, size), folder, workers=workers)) == expected
+
+
+@pytest.mark.parametrize("ops", RECIPES, ids=range(len(RECIPES)))
+def test_the_fates_depend_neither_on_chunks_nor_on_workers_nor_on_study(ops, tmp_path):
+    whole = fates(run(ops, blocks_of(TEXTS, 100), tmp_path / "a"))
+    parts = fates(run(ops, blocks_of(TEXTS, 2), tmp_path / "b", workers=2))
+    study = run(ops, blocks_of(TEXTS, 3), tmp_path / "c", study=True)
+    assert whole == parts
+    plain = ("id", "kept")
+    assert [{k: row[k] for k in plain} for row in fates(study)] == [{k: row[k] for k in plain} for row in whole]
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=st.lists(st.text(alphabet="ab1x| ", max_size=6), min_size=1, max_size=12), recipe=st.sampled_from(RECIPES))
+def test_any_texts_give_the_same_in_any_chunks(tmp_path_factory, texts, recipe):
+    folder = tmp_path_factory.mktemp("any")
+    whole = run(recipe, blocks_of(texts, 100), folder / "a")
+    parts = run(recipe, blocks_of(texts, 3), folder / "b")
+    assert rows(whole) == rows(parts)
+    assert fates(whole) == fates(parts)
+
+
+def test_every_dropped_row_says_who_dropped_it_and_for_what(tmp_path):
+    curated = run([STRIP, {LONG: {"least": 3}}, DIGITS, SAME], blocks_of(TEXTS, 4), tmp_path)
+    by_id = {row["id"]: row for row in fates(curated)}
+    assert by_id["d0"]["kept"]
+    assert by_id["d0"]["changed_by"] is None
+    assert (by_id["d1"]["dropped_by"], by_id["d1"]["duplicate_of"], by_id["d1"]["changed_by"]) == (SAME, "d0", STRIP)
+    assert (by_id["d2"]["dropped_by"], by_id["d2"]["stat"], by_id["d2"]["value"]) == (LONG, "length", 2.0)
+    assert (by_id["d4"]["dropped_by"], by_id["d4"]["stat"], by_id["d4"]["value"]) == (DIGITS, "digits", 4.0)
+    assert by_id["d1"]["chars"] == 5
+
+
+def test_a_study_measures_every_row(tmp_path):
+    curated = run([LONG, DIGITS], blocks_of(TEXTS, 4), tmp_path, study=True)
+    frame = pl.DataFrame(fates(curated))
+    assert frame["length"].to_list() == [float(len(text)) for text in TEXTS]
+    assert frame["digits"].to_list() == [float(sum(c.isdigit() for c in text)) for text in TEXTS]
+
+
+def test_a_second_run_does_no_work_and_a_changed_end_keeps_what_came_before(tmp_path):
+    first = run([STRIP, SAME, DIGITS], blocks_of(TEXTS, 4), tmp_path)
+    assert sum(spent.read for spent in first.spent.values()) > 0
+    assert not run([STRIP, SAME, DIGITS], blocks_of(TEXTS, 4), tmp_path).spent
+    changed = run([STRIP, SAME, {DIGITS: {"most": 0}}], blocks_of(TEXTS, 4), tmp_path)
+    assert set(changed.spent) == {2}
+
+
+def test_bad_records_are_counted_also_when_their_chunk_was_found(tmp_path):
+    blocks = [ListBlock((("a", "one"),), bad=2), ListBlock((("b", "two"),), bad=1)]
+    for _ in range(2):
+        with LocalEngine(workers=1) as engine:
+            quarantine = Quarantine(tmp_path / "q.jsonl")
+            execute([STRIP], blocks, folder=tmp_path / "c", engine=engine, quarantine=quarantine)
+        assert quarantine.counts == {"bad": 3}
+        assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 3
+
+
+def test_nothing_to_work_on_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="there is no row"):
+        run([STRIP], [], tmp_path)
+    with pytest.raises(DataError, match="no row is left"):
+        run([STRIP], [ListBlock((), bad=1)], tmp_path)
+
+
+def test_an_error_in_a_worker_arrives_and_leaves_no_half_result(tmp_path):
+    for workers in (1, 2):
+        with pytest.raises(DataError, match="refused"):
+            run(["toy_ops:Refuses"], blocks_of(TEXTS, 4), tmp_path, workers=workers)
+    assert not list(tmp_path.rglob("about.json"))
+
+
+def test_a_half_written_chunk_is_done_again(tmp_path):
+    first = run([STRIP, SAME], blocks_of(TEXTS, 4), tmp_path)
+    before = rows(first)
+    victim = first.passes[0].chunks[1].folder
+    victim.rename(victim.with_suffix(".partial"))
+    assert rows(run([STRIP, SAME], blocks_of(TEXTS, 4), tmp_path)) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,13 @@ T = TypeVar("T")
 
 ROW = "__row"
 """Column with the number of the row in its chunk, int64: where a row came from, whatever mappers made of it."""
+
+
+@runtime_checkable
+class _Rowwise(Protocol):
+    """What can be cut down to some of its rows."""
+
+    def where(self, kept: np.ndarray) -> _Rowwise: ...
 
 
 class Batch:
@@ -95,9 +102,25 @@ class Batch:
         struct = pl.col(first).struct.with_fields(texts.alias(rest[0]))
         return Batch(self.frame.with_columns(struct))
 
+    def with_column(self, name: str, values: pl.Series) -> Batch:
+        """The batch with another column, which is no text that operations have looked at."""
+        batch = Batch(self.frame.with_columns(values.alias(name)))
+        batch._shared = self._shared
+        return batch
+
+    def without(self, name: str) -> Batch:
+        """The batch without a column."""
+        batch = Batch(self.frame.drop(name))
+        batch._shared = self._shared
+        return batch
+
     def where(self, kept: np.ndarray) -> Batch:
-        """Some of the rows, bool ``[rows]``."""
-        return self if kept.all() else Batch(self.frame.filter(pl.Series(kept)))
+        """Some of the rows, bool ``[rows]``; counts that are known already are kept for them."""
+        if kept.all():
+            return self
+        batch = Batch(self.frame.filter(pl.Series(kept)))
+        batch._shared = {k: v.where(kept) for k, v in self._shared.items() if isinstance(v, _Rowwise)}
+        return batch
 
 
 class RowsInMemory:

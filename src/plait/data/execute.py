@@ -1,317 +1,424 @@
-"""Run a plan over chunks of documents, on any engine, in bounded memory, with the same result.
+"""Run a plan over blocks of rows, on any engine, in bounded memory, with the same result.
 
-    curated = execute(plan, read_batches(...), folder=scratch, engine=engine)
-    write_table(curated.documents(), path)
+    curated = execute(ops, blocks, folder=scratch, engine=engine)
+    write_rows(curated.frames(), path)
     write_table(curated.lineage(), other)
 
-Documents are cut into chunk files named by their content; a worker's result is a file named by the chunk, the
-operations and their code. After a kill, finished results are found and used again. Between passes only keys,
-ids and fates of rows are held in memory (about 50 bytes and an id per row, plus 8 bytes per key); texts stay
-in memory-mapped files.
+A worker reads a block, runs one pass over it, and leaves a folder named by the block's content, the operations and
+their code. After a kill, finished folders are found and used again; a change to an operation leaves the passes before
+it as they are. Between passes the driver holds a byte per row, and what barriers keep; texts stay on disk.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import xxhash
+from xxhash import xxh3_128
 
 from plait.core.hashing import hash_code
-from plait.core.io import write_table
 from plait.core.quarantine import Quarantine
-from plait.data.op import Deduplicator, Texts
-from plait.data.plan import DROPPED_BY, OpSetting, Pass, Plan, compile_plan, read_ops
+from plait.data.batch import ROW, Batch
+from plait.data.chunks import Chunk, finished, store
+from plait.data.op import Barrier, Filter, Mapper, Reducer
+from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
+from plait.data.rows import ChunkRows
+from plait.data.visit import Spent, Visit, visit
 from plait.engines.base import Engine
+from plait.engines.mapping import processors
 from plait.errors import DataError
-from plait.records import DOCUMENT
 
 OnProgress = Callable[[str, int, int], None]
-"""Told ``(what, done, total)``."""
+"""Told ``(what, done, total)``; a total of 0 is not known yet."""
 
-_GATHER_ROWS = 8_192
-_KEYS = "__keys"
+PROBE_ROWS = 1_000
+"""Rows on which selectivity is measured before a run."""
+
+
+class Block(Protocol):
+    """Some consecutive rows of the input; plain values, so that it can travel to any worker."""
+
+    @property
+    def key(self) -> str:
+        """Hash of its content and of how it is read."""
+        ...
+
+    def load(self, quarantine: Quarantine) -> pa.Table:
+        """Read it; what cannot be read goes to the quarantine."""
+        ...
 
 
 @dataclass(frozen=True)
-class ChunkTask:
-    """One chunk to visit: plain values, so that it can travel to any worker.
+class Recipe:
+    """What every worker must know.
 
     Args:
-        source: The chunk file.
-        target: Where the result goes.
-        ops: The operations of the whole recipe, as `plait.data.plan.read_ops` takes them.
-        number: Which pass of the plan.
+        ops: The operations as `plait.data.plan.read_ops` takes them, as JSON.
+        rates: By index of a filter, share of rows it keeps in the probe: decides the order.
+        study: Measure everything; see `plait.data.visit.visit`.
     """
 
-    source: Path
-    target: Path
     ops: str
+    rates: tuple[tuple[int, float], ...] = ()
+    study: bool = False
+
+    @property
+    def plan(self) -> Plan:
+        """The compiled plan."""
+        return _compiled(self)
+
+
+@lru_cache(maxsize=16)
+def _compiled(recipe: Recipe) -> Plan:
+    return compile_plan(read_ops(json.loads(recipe.ops))).ordered(dict(recipe.rates))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pass over one chunk.
+
+    Args:
+        recipe: The operations.
+        number: Which pass.
+        source: A block of the input, or the result of the pass before and which of its rows are left.
+        folder: Where results lie.
+        prefix: What decides the result apart from the source.
+    """
+
+    recipe: Recipe
     number: int
+    source: Block | tuple[Chunk, np.ndarray]
+    folder: Path
+    prefix: str
+
+    @property
+    def target(self) -> Path:
+        """The folder of the result."""
+        if isinstance(self.source, tuple):
+            chunk, kept = self.source
+            own = f"{chunk.folder.name}{xxh3_128(np.packbits(kept).tobytes()).hexdigest()}"
+        else:
+            own = self.source.key
+        return self.folder / _digest(f"{self.prefix}\0{own}")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker's answer: the result and what each operation spent on it; nothing for a result found."""
+
+    chunk: Chunk
+    spent: Mapping[int, Spent]
+
+
+def run_task(task: Task) -> Done:
+    """Run one pass over one chunk, in a worker, unless its result is there already."""
+    target = task.target
+    if (chunk := finished(target)) is not None:
+        return Done(chunk, {})
+    rejects = Quarantine(target.with_suffix(".rejects.jsonl"))
+    try:
+        visited = visit(task.recipe.plan.passes[task.number], _load(task, rejects), study=task.recipe.study)
+        visited.batch = _renamed(visited.batch)
+        return Done(store(visited, rejects.path, rejects.counts, target), visited.spent)
+    finally:
+        rejects.path.unlink(missing_ok=True)
+
+
+def _load(task: Task, rejects: Quarantine) -> Batch:
+    if isinstance(task.source, tuple):
+        chunk, kept = task.source
+        return Batch.of(chunk.rows().drop(ROW).filter(pl.Series(kept, dtype=pl.Boolean)))
+    return Batch.of(cast("pl.DataFrame", pl.from_arrow(task.source.load(rejects))))
+
+
+def _renamed(batch: Batch) -> Batch:
+    """Rows that a mapper made of one row get ids of their own: ``id-0``, ``id-1``…"""
+    frame = batch.frame
+    if "id" not in frame.columns or frame[ROW].n_unique() == frame.height:
+        return batch
+    several = pl.len().over(ROW) > 1
+    numbered = pl.concat_str(pl.col("id").cast(pl.String), pl.int_range(pl.len()).over(ROW).cast(pl.String), separator="-")
+    return Batch(frame.with_columns(pl.when(several).then(numbered).otherwise(pl.col("id").cast(pl.String)).alias("id")))
+
+
+@dataclass
+class Ended:
+    """What is known after a pass.
+
+    Args:
+        chunks: Its results, in order of the input.
+        kept: For each, which rows its barriers left, bool ``[rows]``.
+        dropped_by: For each, index of the barrier that dropped a row, -1 where none did.
+        value: For each, the similarity or rank it was dropped for.
+        survivors: For each, places of rows and the ids of those kept instead.
+        reduced: What a reducer made of the rows left.
+    """
+
+    chunks: list[Chunk]
+    kept: list[np.ndarray]
+    dropped_by: list[np.ndarray]
+    value: list[np.ndarray]
+    survivors: list[list[tuple[np.ndarray, pl.Series]]]
+    reduced: Ended | None = None
+
+
+@dataclass
+class Curated:
+    """The result, read from the files of the chunks.
+
+    Args:
+        plan: What ran.
+        passes: What each pass left.
+        spent: By index of the operation, seconds and rows, without results that were found.
+        facts: By index of the barrier, what it tells of its decision.
+    """
+
+    plan: Plan
+    passes: list[Ended] = field(default_factory=list[Ended])
+    spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
+    facts: dict[int, Mapping[str, Any]] = field(default_factory=dict[int, Mapping[str, Any]])
+
+    @property
+    def read(self) -> int:
+        """Rows read."""
+        return sum(chunk.read for chunk in self.passes[0].chunks)
+
+    @property
+    def last(self) -> Ended:
+        """What is left in the end."""
+        return self.passes[-1].reduced or self.passes[-1]
+
+    @property
+    def kept(self) -> int:
+        """Rows kept."""
+        return sum(int(mask.sum()) for mask in self.last.kept)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The rows kept, chunk by chunk, in the order of the input."""
+        for chunk, kept in zip(self.last.chunks, self.last.kept, strict=True):
+            yield chunk.rows().drop(ROW).filter(pl.Series(kept, dtype=pl.Boolean))
 
 
 def execute(
     settings: Sequence[OpSetting],
-    batches: Iterable[pa.RecordBatch],
+    blocks: Iterable[Block],
     *,
     folder: Path,
     engine: Engine,
     quarantine: Quarantine,
     workers: int | None = None,
+    study: bool = False,
+    memory_bytes: int = 256 << 20,
     on_progress: OnProgress | None = None,
 ) -> Curated:
-    """Run operations over documents.
+    """Run operations over rows.
 
     Args:
         settings: The operations, as `plait.data.plan.read_ops` takes them.
-        batches: Documents, columns ``id, text, source, group``; each batch is one chunk.
-        folder: Where chunks are kept; results in it are used again.
-        engine: Runs the chunks.
-        quarantine: Where a row goes whose id was seen before.
+        blocks: The input, in order; each is one chunk.
+        folder: Where results are kept; what is in it already is used again.
+        engine: Runs the chunks: ``local`` in threads (in processes, if an operation runs Python row by row), any
+            other engine by its `map`.
+        quarantine: Where records go that cannot be read.
         workers: How many chunks at a time; the engine's own number when not given.
+        study: Measure every number of every row, so that other thresholds can be tried without running again.
+        memory_bytes: How much a barrier may hold beyond a few bytes per row.
         on_progress: Told how far it is.
 
     Raises:
         UsageError: An operation is not known.
-        DataError: There is no document.
+        DataError: There is no row.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     tell = on_progress or (lambda _what, _done, _total: None)
-    plan = compile_plan(read_ops(settings))
-    chunks = sources = _store(batches, folder, quarantine, tell)
-    rows = Rows.of(chunks)
-    code = hash_code("plait.data.execute") + "".join(hash_code(type(s.op).__module__) for s in plan.steps)
-    text = json.dumps(list(settings), sort_keys=True)
-    for number, one in enumerate(plan.passes):
-        prefix = json.dumps([code, text, number, _identity(rows.dropped_by) if number else ""])
-        tasks = [
-            ChunkTask(c, folder / f"{xxhash.xxh3_128_hexdigest((prefix + c.name).encode())}.arrow", text, number)
-            for c in chunks
-        ]
-        todo = [task for task in tasks if not task.target.exists()]
-        engine.map(run_chunk, todo, workers=workers, on_done=lambda done, total: tell("chunks", done, total))
-        chunks = [task.target for task in tasks]
-        rows.take_drops(chunks)
-        _compare(one, rows, chunks, tell)
-    return Curated(plan, rows, sources, chunks)
+    ops = json.dumps(list(settings), sort_keys=True)
+    sample, blocks = _peek(blocks, folder)
+    recipe = Recipe(ops, _probe(Recipe(ops).plan, sample), study)
+    result = Curated(recipe.plan)
+    prefix = ""
+    for number, one in enumerate(recipe.plan.passes):
+        prefix = _prefix(prefix, one, study=study)
+        tasks = (Task(recipe, number, source, folder, prefix) for source in _sources(result, blocks))
+        chunks = list[Chunk]()
+        for done in _map(tasks, engine, workers, processes=recipe.plan.python_rows):
+            chunks.append(done.chunk)
+            for index, spent in done.spent.items():
+                result.spent.setdefault(index, Spent()).__iadd__(spent)
+            tell("rows read" if number == 0 else f"pass {number + 1}", sum(c.read for c in chunks), 0)
+        ended = _unbarred(chunks)
+        result.passes.append(ended)
+        if number == 0:
+            _collect(chunks, quarantine)
+        for step in one.barriers:
+            _decide(step, ended, result, folder, memory_bytes, tell)
+        if one.reducer is not None:
+            _reduce(one.reducer, ended, folder, prefix)
+    return result
 
 
-def run_chunk(task: ChunkTask) -> None:
-    """Visit one chunk, in a worker: the pass as one lazy query, then the keys of the deduplicators that follow."""
-    import polars as pl
-
-    plan = compile_plan(read_ops(json.loads(task.ops)))
-    current = plan.passes[task.number]
-    frame = cast("pl.DataFrame", pl.from_arrow(open_chunk(task.source)))
-    frame = frame.drop([c for c in frame.columns if c.startswith(_KEYS)])
-    if DROPPED_BY not in frame.columns:
-        frame = frame.with_columns(pl.lit(None, pl.Int16).alias(DROPPED_BY))
-    frame = current.apply(frame.lazy()).collect()
-    kept = frame[DROPPED_BY].is_null()
-    for place, step in enumerate(current.barriers):
-        assert isinstance(step.op, Deduplicator)
-        found = step.op.keys(frame["text"].filter(kept))
-        keys = np.zeros((frame.height, found.shape[1]), np.uint64)
-        keys[kept.to_numpy()] = found
-        frame = frame.with_columns(pl.Series(f"{_KEYS}{place}", keys))
-    write_table(frame.to_arrow(), task.target)
+def _digest(text: str) -> str:
+    return xxh3_128(text.encode()).hexdigest()
 
 
-class Rows:
-    """What is known of every row, over all chunks: its id, and what became of it.
+def _peek(blocks: Iterable[Block], folder: Path) -> tuple[pl.DataFrame, Iterable[Block]]:
+    """The first rows, however they are cut into blocks, and all blocks."""
+    iterator = iter(blocks)
+    seen, frames, rows = list[Block](), list[pl.DataFrame](), 0
+    rejects = Quarantine(folder / "probe.rejects.jsonl")
+    while rows < PROBE_ROWS and (block := next(iterator, None)) is not None:
+        seen.append(block)
+        frame = cast("pl.DataFrame", pl.from_arrow(block.load(rejects)))
+        frames.append(frame.head(PROBE_ROWS - rows))
+        rows += frames[-1].height
+    rejects.path.unlink(missing_ok=True)
+    sample = pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+    return sample, chain(seen, iterator)
 
-    Args:
-        ids: The ids in order of the chunks.
-        starts: Row number at which each chunk starts, int64 ``[chunks + 1]``.
+
+def _probe(plan: Plan, sample: pl.DataFrame) -> tuple[tuple[int, float], ...]:
+    """What share of the first rows each filter keeps, where there is an order to choose."""
+    choice = any(isinstance(part, Group) and len(part.filters) > 1 for one in plan.passes for part in one.parts)
+    return tuple(sorted(pass_rates(plan, sample).items())) if choice and sample.height else ()
+
+
+def pass_rates(plan: Plan, rows: pl.DataFrame) -> dict[int, float]:
+    """By index of the filter, what share of some rows it keeps; of filters that need no model and stand in the first
+    pass.
     """
-
-    def __init__(self, ids: pa.ChunkedArray, starts: np.ndarray) -> None:
-        self.ids = ids
-        self.starts = starts
-        self.by_id = np.asarray(pc.call_function("sort_indices", [ids])).astype(np.int64)
-        """Row numbers in order of id."""
-        self.dropped_by = np.full(len(ids), -1, np.int16)
-        """Index of the operation that dropped the row, -1 while it is kept."""
-        self.survivor = np.full(len(ids), -1, np.int64)
-        """Row kept instead of a duplicate, else -1."""
-        self.similarity = np.full(len(ids), np.nan)
-        """Similarity to that row."""
-
-    @classmethod
-    def of(cls, chunks: Sequence[Path]) -> Rows:
-        """Rows of stored chunks."""
-        columns = [open_chunk(chunk).column("id") for chunk in chunks]
-        arrays = [array for column in columns for array in column.chunks]
-        starts = np.cumsum([0, *(len(column) for column in columns)])
-        return cls(pa.chunked_array(arrays, pa.string()), starts.astype(np.int64))
-
-    def take_drops(self, chunks: Sequence[Path]) -> None:
-        """Note what the filters of the last pass dropped."""
-        for start, chunk in zip(self.starts, chunks, strict=False):
-            column = open_chunk(chunk).column(DROPPED_BY)
-            found = column.fill_null(-1).to_numpy().astype(np.int16)
-            mine = self.dropped_by[start : start + len(found)]
-            mine[mine < 0] = found[mine < 0]
-
-    @property
-    def kept_by_id(self) -> np.ndarray:
-        """Row numbers of kept rows, in order of id."""
-        return self.by_id[self.dropped_by[self.by_id] < 0]
-
-
-@dataclass(frozen=True)
-class Curated:
-    """The result: kept documents and the fate of every row, both read from chunk files batch by batch."""
-
-    plan: Plan
-    rows: Rows
-    sources: Sequence[Path]
-    chunks: Sequence[Path]
-
-    def documents(self) -> Iterator[pa.RecordBatch]:
-        """Kept documents in order of id; columns as `plait.records.DOCUMENT`."""
-        for table in gather(self.chunks, self.rows.starts, self.rows.kept_by_id, DOCUMENT.names):
-            yield from table.cast(DOCUMENT).combine_chunks().to_batches()
-
-    @property
-    def lineage_schema(self) -> pa.Schema:
-        """``id, kept, dropped_by, stat, value, duplicate_of``, then a column per stat."""
-        stats = [(step.stat, pa.float64()) for step in self.plan.stats]
-        text = pa.string()
-        fixed = [("id", text), ("kept", pa.bool_()), ("dropped_by", text), ("stat", text), ("value", pa.float64())]
-        return pa.schema([*fixed, ("duplicate_of", text), *stats])
-
-    def lineage(self) -> Iterator[pa.RecordBatch]:
-        """The fate of every row in order of id: who dropped it, by which number, and the numbers of all filters."""
-        stats = [step.stat for step in self.plan.stats]
-        rows, steps = self.rows, self.plan.steps
-        at = 0
-        for table in gather(self.chunks, rows.starts, rows.by_id, ["id", *stats]):
-            order = rows.by_id[at : at + table.num_rows]
-            at += table.num_rows
-            fates = [steps[i] if i >= 0 else None for i in rows.dropped_by[order]]
-            numbers = {stat: table.column(stat).to_pylist() for stat in stats}
-            values = [
-                None if s is None else numbers[s.stat][i] if s.stat in numbers else float(rows.similarity[order[i]])
-                for i, s in enumerate(fates)
-            ]
-            survivors = pa.array(rows.survivor[order], mask=rows.survivor[order] < 0)
-            columns: list[Any] = [
-                table.column("id").combine_chunks(),
-                pa.array([s is None for s in fates]),
-                pa.array([s.name if s else None for s in fates], pa.string()),
-                pa.array([s.stat if s else None for s in fates], pa.string()),
-                pa.array(values, pa.float64()),
-                _flat(rows.ids.take(survivors)),
-                *(table.column(stat).combine_chunks() for stat in stats),
-            ]
-            yield pa.record_batch([_flat(c) for c in columns], schema=self.lineage_schema)
-
-
-def gather(chunks: Sequence[Path], starts: np.ndarray, order: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Rows by number, in the order asked, some thousands at a time."""
-    files = [open_chunk(chunk).select(columns) for chunk in chunks]
-    for at in range(0, len(order), _GATHER_ROWS):
-        part = order[at : at + _GATHER_ROWS]
-        owner = np.searchsorted(starts, part, side="right") - 1
-        by_owner = np.argsort(owner, kind="stable")
-        pieces = list[pa.Table]()
-        for chunk in np.unique(owner):
-            pieces.append(files[chunk].take(part[owner == chunk] - starts[chunk]))
-        yield pa.concat_tables(pieces).combine_chunks().take(np.argsort(by_owner, kind="stable"))
-
-
-class _ChunkTexts(Texts):
-    """Texts by their place in a list of rows, fetched from chunk files."""
-
-    def __init__(self, rows: Rows, chunks: Sequence[Path], order: np.ndarray) -> None:
-        self._starts = rows.starts
-        self._files = [open_chunk(chunk).column("text") for chunk in chunks]
-        self._order = order
-
-    def fetch(self, positions: Sequence[int]) -> list[str]:
-        found = list[str]()
-        for position in positions:
-            row = int(self._order[position])
-            chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
-            found.append(self._files[chunk][row - int(self._starts[chunk])].as_py())
-        return found
-
-
-def _compare(one: Pass, rows: Rows, chunks: Sequence[Path], tell: OnProgress) -> None:
-    """Let the deduplicators of a pass drop rows, each among those the one before it kept."""
-    for place, step in enumerate(one.barriers):
-        tell(step.name, place, len(one.barriers))
-        assert isinstance(step.op, Deduplicator)
-        order = rows.kept_by_id
-        keys = np.concatenate([_keys(chunk, f"{_KEYS}{place}") for chunk in chunks])[order]
-        found = step.op.find(keys, _ChunkTexts(rows, chunks, order))
-        dropped = order[found.position]
-        rows.dropped_by[dropped] = step.index
-        rows.survivor[dropped] = order[found.survivor]
-        rows.similarity[dropped] = found.similarity
-        tell(step.name, place + 1, len(one.barriers))
-
-
-def _keys(chunk: Path, name: str) -> np.ndarray:
-    column = _flat(open_chunk(chunk).column(name))
-    return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
-
-
-def _store(batches: Iterable[pa.RecordBatch], folder: Path, quarantine: Quarantine, tell: OnProgress) -> list[Path]:
-    """Write each batch to a file named by its content; a row whose id was seen before is quarantined."""
-    seen, chunks, total = set[str](), list[Path](), 0
-    for number, batch in enumerate(batches):
-        table = _without_repeats(pa.Table.from_batches([batch]), seen, quarantine)
-        if not table.num_rows:
+    batch, rates = Batch.of(rows), dict[int, float]()
+    for part in plan.passes[0].parts:
+        if isinstance(part, Step):
+            if part.op.cost in ("model", "llm"):
+                break
+            assert isinstance(part.op, Mapper)
+            batch = part.op.apply(batch)
             continue
-        new = folder / "new.arrow"
-        write_table(table, new)
-        # The number keeps two equal chunks apart.
-        chunks.append(new.rename(folder / f"{number:06d}-{_digest(new)}.arrow"))
-        total += table.num_rows
-        tell("documents read", total, total)
-    if not chunks:
+        assert isinstance(part, Group)
+        for step in part.filters:
+            if step.op.cost not in ("model", "llm") and len(batch):
+                assert isinstance(step.op, Filter)
+                rates[step.index] = float(step.op.keeps(batch, step.op.measure(batch)).mean())
+    return rates
+
+
+def _prefix(before: str, one: Pass, *, study: bool) -> str:
+    """Hash of all that decides the results of a pass, apart from its rows."""
+    steps = [s for part in one.parts for s in ((part,) if isinstance(part, Step) else part.filters)] + one.ends
+    what = [
+        [s.index, s.name, s.op.model_dump(mode="json"), hash_code(type(s.op).__module__)] for s in steps
+    ]
+    text = json.dumps([before, study, what, hash_code("plait.data.visit")], sort_keys=True, default=str)
+    return _digest(text)
+
+
+def _sources(result: Curated, blocks: Iterable[Block]) -> Iterator[Block | tuple[Chunk, np.ndarray]]:
+    if not result.passes:
+        yield from blocks
+        return
+    yield from zip(result.last.chunks, result.last.kept, strict=True)
+
+
+def _map(tasks: Iterator[Task], engine: Engine, workers: int | None, *, processes: bool) -> Iterator[Done]:
+    """Results in order of the tasks, some at a time."""
+    at_once = workers or getattr(engine, "workers", None) or processors()
+    if engine.name == "local" and not processes:
+        yield from _in_threads(tasks, at_once)
+        return
+    while some := list(islice(tasks, 16 * at_once)):
+        yield from engine.map(run_task, some, workers=at_once)
+
+
+def _in_threads(tasks: Iterator[Task], workers: int) -> Iterator[Done]:
+    """Polars and the compiled loops give the interpreter's lock away, so threads of one process are enough."""
+    if workers == 1:
+        yield from map(run_task, tasks)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque[Future[Done]]()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(run_task, task))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _unbarred(chunks: list[Chunk]) -> Ended:
+    return Ended(
+        chunks,
+        [np.ones(c.count, np.bool_) for c in chunks],
+        [np.full(c.count, -1, np.int16) for c in chunks],
+        [np.full(c.count, np.nan) for c in chunks],
+        [[] for _ in chunks],
+    )
+
+
+def _collect(chunks: Sequence[Chunk], quarantine: Quarantine) -> None:
+    for chunk in chunks:
+        for line in chunk.rejected():
+            quarantine.add(where=line["where"], reason=line["reason"], record=line["record"])
+    if not sum(chunk.read for chunk in chunks):
+        counts = Counter[str]()
+        for chunk in chunks:
+            counts.update(chunk.rejects)
         raise DataError(
-            "no document is left to work on", code="data.empty", hint=f"see {quarantine.path} for what was set aside"
+            "no row is left to work on" if counts else "there is no row to work on",
+            code="data.empty",
+            hint=f"see {quarantine.path} for what was set aside" if counts else "the input is empty; check its path",
         )
-    return chunks
 
 
-def _without_repeats(table: pa.Table, seen: set[str], quarantine: Quarantine) -> pa.Table:
-    ids: list[str] = table.column("id").to_pylist()
-    fresh = list[bool]()
-    for index, one in enumerate(ids):
-        fresh.append(one not in seen)
-        if one in seen:
-            record = table.slice(index, 1).to_pylist()[0]
-            quarantine.add(where=f"id {one}", reason="id was seen before", record=record)
-        seen.add(one)
-    return table if all(fresh) else table.filter(pa.array(fresh))
+def _decide(
+    step: Step, ended: Ended, result: Curated, folder: Path, memory_bytes: int, tell: OnProgress
+) -> None:
+    """Let a barrier drop rows."""
+    assert isinstance(step.op, Barrier)
+    scratch = folder / f"barrier-{step.index}"
+    scratch.mkdir(exist_ok=True)
+    rows = ChunkRows(step.index, ended.chunks, ended.kept, scratch=scratch, memory_bytes=memory_bytes)
+    tell(step.name, 0, rows.count)
+    decision = step.op.decide(rows)
+    tell(step.name, rows.count, rows.count)
+    result.facts[step.index] = decision.facts
+    ids = ChunkRows(step.index, ended.chunks, [mask.copy() for mask in ended.kept], scratch=scratch, memory_bytes=0)
+    owner = np.searchsorted(rows.starts, decision.position, side="right") - 1
+    for number in np.unique(owner).tolist():
+        here = owner == number
+        places = np.flatnonzero(ended.kept[number])[decision.position[here] - rows.starts[number]]
+        ended.kept[number][places] = False
+        ended.dropped_by[number][places] = step.index
+        ended.value[number][places] = decision.value[here]
+        survivors = decision.survivor[here]
+        named = survivors >= 0
+        ended.survivors[number].append((places[named], ids.fetch("id", survivors[named]).cast(pl.String)))
 
 
-def _digest(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as data:
-        while block := data.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _reduce(step: Step, ended: Ended, folder: Path, prefix: str) -> None:
+    """Replace the rows of a pass by those a reducer makes of them."""
+    assert isinstance(step.op, Reducer)
 
+    def batches() -> Iterator[Batch]:
+        for chunk, kept in zip(ended.chunks, ended.kept, strict=True):
+            yield Batch(chunk.rows().filter(pl.Series(kept, dtype=pl.Boolean)))
 
-def open_chunk(path: Path) -> pa.Table:
-    """A chunk file, memory-mapped: reading costs only the pages that are touched."""
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
-
-
-def _flat(array: Any) -> Any:
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-def _identity(array: np.ndarray) -> str:
-    return xxhash.xxh3_128_hexdigest(array.tobytes())
+    state = _digest(prefix + "".join(chunk.folder.name for chunk in ended.chunks))
+    made = list[Chunk]()
+    for number, frame in enumerate(step.op.reduce(batches())):
+        target = folder / _digest(f"{state}{number}")
+        batch = Batch.of(frame.drop(ROW, strict=False))
+        made.append(finished(target) or store(Visit(batch, pl.DataFrame(), {}), target, {}, target))
+    ended.reduced = _unbarred(made)

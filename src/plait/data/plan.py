@@ -1,50 +1,41 @@
-"""From a recipe's list of operations to one lazy Polars query per chunk.
+"""From a recipe's list of operations to a plan: passes over chunks, with a barrier between two.
 
     ops = read_ops([{"text_length_filter": {"min_len": 120}}, "document_deduplicator"])
     plan = compile_plan(ops)
     print(plan.describe())
 
-Where it fuses. Operations between two barriers (deduplicators, which must see every text) are one **pass**
-over a chunk. Inside a pass, a run of mappers is composed into one expression, so the text is rewritten once;
-the filters after it form a **segment** that shares the text's length, lines and words, each computed once;
-all of it is one lazy query, collected once, and the keys of the deduplicators that end the pass are computed
-in the same visit. Every filter measures every text, so that each drop can be explained and any threshold
-tried later without running again.
+Operations between two barriers (deduplicators and selectors, which must see every row) are one **pass**: each
+chunk is visited once. Inside a pass the mappers stand where the recipe has them, and the filters between two
+mappers form a **group**. Those commute, so the plan orders them: what costs little and drops much comes first, and
+what looks at fields alone comes before any text is rewritten. What several of them look at is computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from plait.core.catalog import find
-from plait.data.op import (
-    CHARS,
-    LINES,
-    WORDS,
-    Deduplicator,
-    Filter,
-    Mapper,
-    Need,
-    Op,
-    shared_columns,
-    shared_expressions,
-)
+from plait.data.op import Barrier, Cost, Filter, Mapper, Op, Reducer
 from plait.errors import UsageError, nearest
-
-if TYPE_CHECKING:
-    import polars as pl
 
 OpSetting = str | Mapping[str, Mapping[str, Any] | None]
 """``name``, or ``{name: {setting: value}}`` as in Data-Juicer's recipes."""
 
-DROPPED_BY = "dropped_by"
-"""Column: index of the operation that dropped the row, Int16, null while it is kept."""
-
-_TEXT = "text"
+SECONDS_PER_MB: Mapping[Cost, float] = {
+    "bytes": 0.0005,
+    "scan": 0.002,
+    "words": 0.006,
+    "python": 0.3,
+    "model": 60.0,
+    "llm": 3_000.0,
+}
+"""What operations of each kind cost on one processor, measured by ``benchmarks/data_kernels.py`` to an order of
+magnitude. Order follows these constants and measured selectivity, not a stopwatch: the same data then gives the
+same order, and the same explanation of each drop, on every machine."""
 
 
 def read_ops(settings: Sequence[OpSetting]) -> list[tuple[str, Op]]:
@@ -74,11 +65,11 @@ def read_ops(settings: Sequence[OpSetting]) -> list[tuple[str, Op]]:
 
 def _build(name: str, values: Mapping[str, Any]) -> Op:
     kind = find("op", name)
-    if not (isinstance(kind, type) and issubclass(kind, Mapper | Filter | Deduplicator)):
+    if not (isinstance(kind, type) and issubclass(kind, Op)):
         raise UsageError(
             f'"{name}" is not a data operation',
             code="data.not-an-op",
-            hint="it must subclass plait.data.op.Mapper, Filter or Deduplicator",
+            hint="it it must subclass plait.data.op.Mapper, Filter, Deduplicator, Selector or Reducer",
         )
     try:
         return kind.model_validate(dict(values))
@@ -99,62 +90,47 @@ class Step:
         index: Place in the recipe, counting from 0.
         name: Name in the recipe.
         op: The operation.
-        stat: Column of its number; a second use of a filter gets ``name@index``. Empty for mappers.
+        stats: Columns of its numbers; a second use of a filter gets ``name@index``.
     """
 
     index: int
     name: str
     op: Op
-    stat: str = ""
+    stats: tuple[str, ...] = ()
 
 
-@dataclass
-class Segment:
-    """Mappers composed into one rewrite, then filters that share what is computed from the result."""
+@dataclass(frozen=True)
+class Group:
+    """Filters between two mappers; they commute.
 
-    mappers: list[Step] = field(default_factory=list[Step])
-    filters: list[Step] = field(default_factory=list[Step])
+    Args:
+        filters: In the order they run.
+    """
 
-    @property
-    def needs(self) -> list[Need]:
-        """What the filters share."""
-        found = {need for step in self.filters if isinstance(step.op, Filter) for need in step.op.needs}
-        return [need for need in get_args(Need) if need in found]
+    filters: tuple[Step, ...]
 
 
 @dataclass
 class Pass:
-    """Segments that visit a chunk together, and the deduplicators that end the pass."""
+    """What visits a chunk at one go, and the barrier or reducer that ends it.
 
-    segments: list[Segment] = field(default_factory=list[Segment])
-    barriers: list[Step] = field(default_factory=list[Step])
+    Args:
+        parts: Mappers and groups of filters, in order.
+        ends: Barriers after the pass, one after the other, or one reducer.
+    """
 
-    def apply(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Extend the query: rewrite ``text``, add a column per stat, note the first filter a row fails."""
-        import polars as pl
+    parts: list[Step | Group] = field(default_factory=list[Step | Group])
+    ends: list[Step] = field(default_factory=list[Step])
 
-        for segment in self.segments:
-            text = pl.col(_TEXT)
-            for step in segment.mappers:
-                assert isinstance(step.op, Mapper)
-                text = step.op.rewrite(text)
-            frame = frame.with_columns(text.alias(_TEXT))
-            if not segment.filters:
-                continue
-            measured = frame.with_columns(shared_columns(segment.needs))
-            shared = shared_expressions()
-            measures, drops = list[pl.Expr](), [pl.col(DROPPED_BY)]
-            for step in segment.filters:
-                assert isinstance(step.op, Filter)
-                measures.append(step.op.measure(shared).cast(pl.Float64).alias(step.stat))
-                kept = step.op.keeps(pl.col(step.stat))
-                drops.append(pl.when(~kept).then(pl.lit(step.index, pl.Int16)))
-            frame = (
-                measured.with_columns(measures)
-                .with_columns(pl.coalesce(drops).alias(DROPPED_BY))
-                .drop(CHARS, LINES, WORDS, strict=False)
-            )
-        return frame
+    @property
+    def barriers(self) -> list[Step]:
+        """The barriers that end it."""
+        return [step for step in self.ends if isinstance(step.op, Barrier)]
+
+    @property
+    def reducer(self) -> Step | None:
+        """The reducer that ends it."""
+        return next((step for step in self.ends if isinstance(step.op, Reducer)), None)
 
 
 @dataclass
@@ -165,59 +141,130 @@ class Plan:
     passes: list[Pass]
 
     @property
-    def stats(self) -> list[Step]:
-        """The filters, in order: one column of numbers each."""
+    def filters(self) -> list[Step]:
+        """The filters, in the order of the recipe."""
         return [step for step in self.steps if isinstance(step.op, Filter)]
 
+    @property
+    def stats(self) -> list[str]:
+        """Columns of numbers, in the order of the recipe."""
+        return [stat for step in self.filters for stat in step.stats]
+
+    @property
+    def python_rows(self) -> bool:
+        """Whether some operation runs Python row by row, so that processes pay."""
+        return any(step.op.cost == "python" for step in self.steps)
+
+    def ordered(self, pass_rates: Mapping[int, float]) -> Plan:
+        """The plan with each group's filters in order of cost over selectivity.
+
+        Args:
+            pass_rates: By index of the step, share of rows it keeps; as if nothing were dropped when not given.
+        """
+        passes = [Pass([_ordered(p, pass_rates) if isinstance(p, Group) else p for p in one.parts], one.ends)
+                  for one in self.passes]
+        return Plan(self.steps, passes)
+
     def describe(self) -> str:
-        """The plan in words, a line per pass, segment and barrier.
+        """The plan in words, a line per mapper, group and barrier.
 
         Example:
             >>> ops = ["fix_unicode_mapper", "whitespace_normalization_mapper", "text_length_filter"]
             >>> print(compile_plan(read_ops([*ops, "document_deduplicator"])).describe())
-            pass 1: one lazy query per chunk
-              rewrite once: fix_unicode_mapper, whitespace_normalization_mapper
-              measure text_len, sharing chars
-              then over all chunks: document_deduplicator
+            pass 1, over each chunk:
+              rewrite: fix_unicode_mapper
+              rewrite: whitespace_normalization_mapper
+              keep by: text_length_filter
+              then over all rows: document_deduplicator
         """
         lines = list[str]()
         for number, one in enumerate(self.passes, 1):
-            lines.append(f"pass {number}: one lazy query per chunk")
-            for segment in one.segments:
-                if segment.mappers:
-                    lines.append(f"  rewrite once: {', '.join(s.name for s in segment.mappers)}")
-                if segment.filters:
-                    shared = f", sharing {', '.join(segment.needs)}" if segment.needs else ""
-                    lines.append(f"  measure {', '.join(s.stat for s in segment.filters)}{shared}")
-            if one.barriers:
-                lines.append(f"  then over all chunks: {', '.join(s.name for s in one.barriers)}")
+            lines.append(f"pass {number}, over each chunk:")
+            for part in one.parts:
+                if isinstance(part, Group):
+                    lines.append(f"  keep by: {', '.join(step.name for step in part.filters)}")
+                else:
+                    lines.append(f"  rewrite: {part.name}")
+            lines += [f"  then over all rows: {step.name}" for step in one.ends]
         return "\n".join(lines)
 
 
 def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
-    """Group operations into passes and segments; see the top of this file."""
+    """Group operations into passes; see the top of this file."""
     plan = Plan(steps=[], passes=[])
     taken = set[str]()
     for index, (name, op) in enumerate(ops):
-        stat = "" if isinstance(op, Mapper) else op.stat
-        if stat and stat in taken:
-            stat = f"{stat}@{index}"
-        taken.add(stat)
-        step = Step(index, name, op, stat)
+        stats = _distinct(op.stats, taken, index) if isinstance(op, Filter) else ()
+        taken.update(stats)
+        step = Step(index, name, op, stats)
         plan.steps.append(step)
         _place(plan.passes, step)
-    return plan
+    for one in plan.passes:
+        _fields_first(one)
+    return plan.ordered({})
+
+
+def _distinct(stats: Sequence[str], taken: set[str], index: int) -> tuple[str, ...]:
+    return tuple(f"{stat}@{index}" if stat in taken else stat for stat in stats)
 
 
 def _place(passes: list[Pass], step: Step) -> None:
-    if not passes or (passes[-1].barriers and not isinstance(step.op, Deduplicator)):
+    barrier = isinstance(step.op, Barrier)
+    # A reducer makes new rows, and keys that cost a model are not spent on rows that a barrier may drop.
+    after = passes[-1].ends if passes else []
+    if not passes or (after and (not barrier or passes[-1].reducer or step.op.cost in ("model", "llm"))):
         passes.append(Pass())
     current = passes[-1]
-    if isinstance(step.op, Deduplicator):
-        current.barriers.append(step)
-        return
-    mapper = isinstance(step.op, Mapper)
-    if not current.segments or (mapper and current.segments[-1].filters):
-        current.segments.append(Segment())
-    segment = current.segments[-1]
-    (segment.mappers if mapper else segment.filters).append(step)
+    if barrier or isinstance(step.op, Reducer):
+        current.ends.append(step)
+    elif isinstance(step.op, Filter):
+        last = current.parts[-1] if current.parts else None
+        if isinstance(last, Group):
+            current.parts[-1] = replace(last, filters=(*last.filters, step))
+        else:
+            current.parts.append(Group((step,)))
+    else:
+        current.parts.append(step)
+
+
+def _fields_first(one: Pass) -> None:
+    """Move filters that look at fields alone before mappers that rewrite nothing but another field's text."""
+    early = list[Step]()
+    rewritten = set[str]()
+    parts = list[Step | Group]()
+    opaque = False
+    for part in one.parts:
+        if isinstance(part, Step):
+            assert isinstance(part.op, Mapper)
+            # A mapper that overrides `apply` may write any field.
+            opaque |= type(part.op).apply is not Mapper.apply
+            rewritten.add(part.op.text_key)
+            parts.append(part)
+            continue
+        movable = [s for s in part.filters if parts and not opaque and fields_of(s.op).isdisjoint(rewritten)
+                   and fields_of(s.op)]
+        early += movable
+        left = tuple(s for s in part.filters if s not in movable)
+        if left:
+            parts.append(replace(part, filters=left))
+    if early:
+        first = parts[0] if parts and isinstance(parts[0], Group) else None
+        group = Group((*(first.filters if first else ()), *early))
+        parts = [group, *(parts[1:] if first else parts)]
+    one.parts = parts
+
+
+def fields_of(op: Op) -> set[str]:
+    """Fields an operation looks at, if it looks at fields alone; otherwise nothing."""
+    if op.needs != frozenset({"fields"}):
+        return set()
+    named = getattr(op, "field_key", None)
+    return {named.split(".")[0]} if isinstance(named, str) and named else set()
+
+
+def _ordered(group: Group, pass_rates: Mapping[int, float]) -> Group:
+    def rank(step: Step) -> tuple[float, int]:
+        drops = max(1 - pass_rates.get(step.index, 0.5), 1e-3)
+        return SECONDS_PER_MB[step.op.cost] / drops, step.index
+
+    return replace(group, filters=tuple(sorted(group.filters, key=rank)))

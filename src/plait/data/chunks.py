@@ -1,0 +1,141 @@
+"""What is kept on disk of each chunk a pass has visited: a folder named by all that decides its content.
+
+    KEY/rows.arrow      the rows kept, as the mappers left them
+    KEY/fates.arrow     what became of every row that came in
+    KEY/12.bands.npy    what barrier 12 decides by
+    KEY/rejects.jsonl   records that could not be read
+    KEY/about.json      counts
+
+A folder appears by one rename when it is whole, so finding it is enough to use it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from plait.data.visit import Visit
+
+_ROWS, _FATES, _ABOUT, _REJECTS = "rows.arrow", "fates.arrow", "about.json", "rejects.jsonl"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The result of one pass over one chunk.
+
+    Args:
+        folder: Where it lies.
+        read: Rows that came in.
+        count: Rows kept.
+        rejects: Records that could not be read, by reason.
+    """
+
+    folder: Path
+    read: int
+    count: int
+    rejects: Mapping[str, int]
+
+    @classmethod
+    def open(cls, folder: Path) -> Chunk:
+        """A finished result."""
+        about = json.loads((folder / _ABOUT).read_bytes())
+        return cls(folder, about["read"], about["count"], about["rejects"])
+
+    def rows(self) -> pl.DataFrame:
+        """The rows kept."""
+        return _read(self.folder / _ROWS)
+
+    def column(self, name: str) -> pl.Series:
+        """One column of the rows kept; the others are not read."""
+        with pa.memory_map(str(self.folder / _ROWS)) as source, pa.ipc.open_file(source) as file:
+            at = file.schema.get_field_index(name)
+            arrays = [file.get_batch(i).column(at) for i in range(file.num_record_batches)]
+            return cast("pl.Series", pl.from_arrow(pa.chunked_array(arrays, file.schema.field(at).type)))
+
+    def fates(self) -> pl.DataFrame:
+        """What became of every row that came in; see `plait.data.visit.Visit`."""
+        return _read(self.folder / _FATES)
+
+    def key(self, barrier: int, name: str) -> np.ndarray:
+        """What a barrier decides by, ``[rows]`` or ``[rows, n]``, mapped from the file; texts as objects."""
+        texts = self.folder / f"{barrier}.{name}.arrow"
+        if texts.exists():
+            return _read(texts)[name].to_numpy()
+        stored = np.load(self.folder / f"{barrier}.{name}.npy", mmap_mode="r" if self.count else None)
+        return stored.T if stored.ndim == 2 else stored
+
+    def rejected(self) -> Iterator[Mapping[str, Any]]:
+        """Records that could not be read: where, reason, record."""
+        if self.rejects:
+            with (self.folder / _REJECTS).open("rb") as lines:
+                yield from map(json.loads, lines)
+
+
+def finished(folder: Path) -> Chunk | None:
+    """The result, if an earlier run left it."""
+    return Chunk.open(folder) if (folder / _ABOUT).exists() else None
+
+
+def store(visited: Visit, rejects: Path, counts: Mapping[str, int], target: Path) -> Chunk:
+    """Keep what a visit gave.
+
+    Args:
+        visited: The result of a pass.
+        rejects: A quarantine file, if any record was set aside.
+        counts: How many, by reason.
+        target: The folder to make.
+    """
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name[:8]}-", suffix=".partial"))
+    _write(visited.batch.frame, part / _ROWS)
+    _write(visited.fates, part / _FATES)
+    for barrier, keys in visited.keys.items():
+        for name, values in keys.items():
+            if isinstance(values, pl.Series) and not values.dtype.is_numeric():
+                _write(values.alias(name).to_frame(), part / f"{barrier}.{name}.arrow")
+                continue
+            array = np.asarray(values)
+            # By column, so that a barrier that looks at one column after the other reads each in one go.
+            np.save(part / f"{barrier}.{name}.npy", np.ascontiguousarray(array.T), allow_pickle=False)
+    if counts:
+        shutil.copyfile(rejects, part / _REJECTS)
+    about = {"read": visited.fates.height, "count": len(visited.batch), "rejects": dict(counts)}
+    (part / _ABOUT).write_text(json.dumps(about, sort_keys=True))
+    for file in part.iterdir():
+        _sync(file)
+    try:
+        part.rename(target)
+    except OSError:
+        # Another worker finished the same chunk: its content is equal.
+        if not (target / _ABOUT).exists():
+            raise
+        shutil.rmtree(part)
+    _sync(target.parent)
+    return Chunk.open(target)
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    frame.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+
+
+def _read(path: Path) -> pl.DataFrame:
+    # Not mapped: pages of a file that is read once would count as memory of the process.
+    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as file:
+        return cast("pl.DataFrame", pl.from_arrow(file.read_all()))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

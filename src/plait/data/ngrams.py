@@ -1,0 +1,211 @@
+"""Compiled loops that look for runs of items (characters, words) that repeat within a text.
+
+Runs are compared by 64-bit rolling hashes. A first pass throws each run into one of eight slots per run: what is
+alone in its slot is alone in the text, which bounds the share of repeated runs from above. The exact count then
+needs a table for the few runs that share a slot, so small that it stays in the fastest memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plait.data.utf8 import buffers, compiled, point, width
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(32)
+_ONE = np.uint64(1)
+_ZERO = np.uint64(0)
+
+
+def repetition(values: np.ndarray, starts: np.ndarray, size: int, *, top: bool) -> np.ndarray:
+    """Share of n-grams that repeat, float64 ``[texts]``.
+
+    Args:
+        values: Items of all texts, unsigned integers ``[items]``.
+        starts: Where each text starts, int64 ``[texts + 1]``.
+        size: Items per n-gram.
+        top: Count only the ⌊√distinct⌋ most frequent of the repeated n-grams (Data-Juicer's rule for
+            characters); otherwise all repeated ones (its rule for words).
+    """
+    return _repetition(values, starts, size, top, False)
+
+
+def repetition_bound(values: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+    """An upper bound on `repetition` at a third of its cost, float64 ``[texts]``."""
+    return _repetition(values, starts, size, False, True)
+
+
+def character_repetition(texts: pl.Series, size: int) -> np.ndarray:
+    """`repetition` of characters, the ⌊√distinct⌋ most frequent ones, float64 ``[texts]``."""
+    return _character_repetition(*buffers(texts), size, False)
+
+
+def character_repetition_bound(texts: pl.Series, size: int) -> np.ndarray:
+    """`repetition_bound` of characters, float64 ``[texts]``."""
+    return _character_repetition(*buffers(texts), size, True)
+
+
+@compiled
+def _power(size: int) -> int:
+    power = _ONE
+    for _ in range(size):
+        power *= _BASE
+    return power
+
+
+@compiled
+def _slots(total: int) -> int:
+    slots = 1 << 10
+    while slots < 8 * total:
+        slots *= 2
+    return slots
+
+
+@compiled
+def _bound(values: np.ndarray, start: int, length: int, size: int, power: int, seen: np.ndarray) -> float:
+    """Share of the runs of one text that share a slot; ``seen`` has a power of two of slots and is cleared here."""
+    seen[:] = 0
+    mask = np.uint64(len(seen) - 1)
+    h = _ZERO
+    shared = 0
+    for i in range(start, start + size - 1):
+        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+    for i in range(start + size - 1, start + length):
+        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+        slot = ((h ^ (h >> _SHIFT)) * _MIX >> _SHIFT) & mask
+        count = seen[slot]
+        # The first comer of a shared slot is counted with the second.
+        shared += np.int64(count != 0) + np.int64(count == 1)
+        seen[slot] = 1 + np.int64(count != 0)
+        h -= power * (np.uint64(values[i - size + 1]) + _ONE)
+    return shared / (length - size + 1)
+
+
+@compiled
+def _exact(
+    values: np.ndarray, start: int, length: int, size: int, power: int, top: bool, seen: np.ndarray, runs: np.ndarray
+) -> float:
+    """Share of the runs of one text that repeat; ``runs`` is room for their hashes."""
+    total = length - size + 1
+    seen[:] = 0
+    mask = np.uint64(len(seen) - 1)
+    h = _ZERO
+    shared = 0
+    for i in range(start, start + size - 1):
+        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+    for k in range(total):
+        i = start + size - 1 + k
+        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+        mixed = (h ^ (h >> _SHIFT)) * _MIX
+        runs[k] = mixed
+        slot = (mixed >> _SHIFT) & mask
+        count = seen[slot]
+        shared += np.int64(count != 0) + np.int64(count == 1)
+        seen[slot] = 1 + np.int64(count != 0)
+        h -= power * (np.uint64(values[i - size + 1]) + _ONE)
+    if shared == 0:
+        return 0.0
+    # Where two runs differ their mixed hashes do, too: mixing is a bijection.
+    found = 0
+    for k in range(total):
+        runs[found] = runs[k]
+        found += np.int64(seen[(runs[k] >> _SHIFT) & mask] > 1)
+    distinct, repeated, repeats, counts = _count(runs, found)
+    most = min(int(np.sqrt(total - found + distinct)), repeated)
+    if not top or most == repeated:
+        return repeats / total
+    several = counts[counts > 1]
+    several.sort()
+    return several[repeated - most :].sum() / total
+
+
+@compiled
+def _count(runs: np.ndarray, found: int) -> tuple[int, int, int, np.ndarray]:
+    """Distinct ones of the first ``found`` hashes, those that repeat, their occurrences, and all counts by slot."""
+    slots = 16
+    while slots < 2 * found:
+        slots *= 2
+    mask = np.uint64(slots - 1)
+    keys = np.empty(slots, np.uint64)
+    counts = np.zeros(slots, np.int32)
+    distinct = repeated = repeats = 0
+    for k in range(found):
+        run = runs[k]
+        slot = run & mask
+        while counts[slot] != 0 and keys[slot] != run:
+            slot = (slot + _ONE) & mask
+        count = counts[slot] + 1
+        counts[slot] = count
+        if count == 1:
+            keys[slot] = run
+            distinct += 1
+        elif count == 2:
+            repeated += 1
+            repeats += 2
+        else:
+            repeats += 1
+    return distinct, repeated, repeats, counts
+
+
+@compiled
+def _repetition(values: np.ndarray, starts: np.ndarray, size: int, top: bool, bound: bool) -> np.ndarray:
+    out = np.zeros(len(starts) - 1, np.float64)
+    power = _power(size - 1)
+    seen = np.empty(1, np.uint8)
+    runs = np.empty(0 if bound else max(1, (starts[1:] - starts[:-1]).max() if len(out) else 1), np.uint64)
+    for d in range(len(out)):
+        start, length = starts[d], starts[d + 1] - starts[d]
+        if length < size:
+            continue
+        slots = _slots(length - size + 1)
+        if slots > len(seen):
+            seen = np.empty(slots, np.uint8)
+        if bound:
+            out[d] = _bound(values, start, length, size, power, seen[:slots])
+        else:
+            out[d] = _exact(values, start, length, size, power, top, seen[:slots], runs)
+    return out
+
+
+@compiled
+def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, bound: bool) -> np.ndarray:
+    """Texts of ASCII alone are read as they are; others are decoded into a scratch buffer one by one."""
+    out = np.zeros(len(starts) - 1, np.float64)
+    power = _power(size - 1)
+    longest = max(1, (starts[1:] - starts[:-1]).max() if len(out) else 1)
+    seen = np.empty(1, np.uint8)
+    points = np.empty(longest, np.uint32)
+    runs = np.empty(1 if bound else longest, np.uint64)
+    for d in range(len(out)):
+        start, end = starts[d], starts[d + 1]
+        beyond = np.uint8(0)
+        for i in range(start, end):
+            beyond |= data[i]
+        length = end - start
+        if beyond >= 0x80:
+            length = 0
+            i = start
+            while i < end:
+                points[length] = point(data, i)
+                i += width(data[i])
+                length += 1
+        if length < size:
+            continue
+        slots = _slots(length - size + 1)
+        if slots > len(seen):
+            seen = np.empty(slots, np.uint8)
+        if beyond >= 0x80 and bound:
+            out[d] = _bound(points, 0, length, size, power, seen[:slots])
+        elif beyond >= 0x80:
+            out[d] = _exact(points, 0, length, size, power, True, seen[:slots], runs)
+        elif bound:
+            out[d] = _bound(data, start, length, size, power, seen[:slots])
+        else:
+            out[d] = _exact(data, start, length, size, power, True, seen[:slots], runs)
+    return out

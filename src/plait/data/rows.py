@@ -1,0 +1,69 @@
+"""All rows that reached a barrier, read from the files of their chunks as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from plait.data.chunks import Chunk
+from plait.data.op import Rows
+
+
+class ChunkRows(Rows):
+    """See `plait.data.op.Rows`.
+
+    Args:
+        barrier: Index of the barrier that asks.
+        chunks: Results of the pass that ended at it.
+        kept: For each chunk, which of its rows are left, bool ``[rows]``.
+        scratch: A folder of its own.
+        memory_bytes: How much the barrier may hold.
+    """
+
+    def __init__(
+        self, barrier: int, chunks: Sequence[Chunk], kept: Sequence[np.ndarray], *, scratch: Path, memory_bytes: int
+    ) -> None:
+        self._barrier = barrier
+        self._chunks = chunks
+        self._kept = kept
+        self.starts = np.cumsum([0, *(int(mask.sum()) for mask in kept)])
+        """Position of each chunk's first row, int64 ``[chunks + 1]``."""
+        self.count = int(self.starts[-1])
+        self.scratch = scratch
+        self.memory_bytes = memory_bytes
+
+    def key(self, name: str, columns: slice | None = None) -> np.ndarray:
+        """A column of keys over all rows."""
+        parts = [part if columns is None else part[:, columns] for _, part in self._stored(name)]
+        return np.concatenate([part[mask] for part, mask in zip(parts, self._kept, strict=True)])
+
+    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """The same chunk by chunk."""
+        for number, part in self._stored(name):
+            yield int(self.starts[number]), part[self._kept[number]]
+
+    def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
+        """A field of some rows, in the order asked."""
+        positions = np.asarray(positions, np.int64)
+        owner = np.searchsorted(self.starts, positions, side="right") - 1
+        order = np.argsort(owner, kind="stable")
+        found = [
+            self._chunks[number].column(name).gather(self._place(number, positions[order][owner[order] == number]))
+            for number in np.unique(owner)
+        ]
+        if not found:
+            return pl.Series(name, [], pl.String)
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return pl.concat(found).gather(back)
+
+    def _place(self, number: int, positions: np.ndarray) -> np.ndarray:
+        """Positions over all rows as places in one chunk."""
+        return np.flatnonzero(self._kept[number])[positions - self.starts[number]]
+
+    def _stored(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        for number, chunk in enumerate(self._chunks):
+            yield number, chunk.key(self._barrier, name)

@@ -1,0 +1,223 @@
+"""One pass over one chunk: mappers rewrite, filters drop, and every row's fate is noted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from plait.data.batch import ROW, Batch
+from plait.data.op import Barrier, Filter, Mapper, RangeFilter
+from plait.data.plan import Group, Pass, Step
+
+DROPPED_BY, VALUE, CHANGED = "dropped_by", "value", "changed"
+"""Columns of `Visit.fates`: index of the operation that dropped the row (-1 while it is kept), the number it was
+dropped for, and a bit for each operation that changed the row (those beyond the 63rd share the last)."""
+
+_KEPT = "__kept"  # in a study, whether a row is still kept
+
+
+@dataclass
+class Spent:
+    """What one operation did in a visit.
+
+    Args:
+        seconds: Wall time.
+        read: Rows it looked at.
+        kept: Rows left after it.
+    """
+
+    seconds: float = 0.0
+    read: int = 0
+    kept: int = 0
+
+    def __iadd__(self, other: Spent) -> Spent:
+        self.seconds += other.seconds
+        self.read += other.read
+        self.kept += other.kept
+        return self
+
+
+@dataclass
+class Visit:
+    """What a pass made of a chunk.
+
+    Args:
+        batch: The rows kept, as the mappers left them.
+        fates: One row per row of the chunk, in order: its ``id``, ``source`` and ``chars`` as it came in, `DROPPED_BY`,
+            `VALUE`, `CHANGED`, and a column per stat, null where it was never needed.
+        keys: By index of the barrier, what it decides by, for the rows kept.
+        spent: By index of the operation.
+    """
+
+    batch: Batch
+    fates: pl.DataFrame
+    keys: dict[int, dict[str, Any]]
+    spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
+
+
+def visit(one: Pass, batch: Batch, *, study: bool = False) -> Visit:
+    """Run a pass over a chunk.
+
+    Args:
+        one: The pass.
+        batch: The rows; `ROW` counts from 0.
+        study: Measure every number of every row, also of rows that are dropped, so that other thresholds can be
+            tried without running again. What is kept does not change.
+    """
+    notes, came_in = _Notes(len(batch), study=study), _identity(batch.frame)
+    spent = dict[int, Spent]()
+    for part in one.parts:
+        if isinstance(part, Group):
+            for step in part.filters:
+                batch = _filter(step, batch, notes, spent)
+        else:
+            batch = _map(part, batch, notes, spent)
+    if study and _KEPT in batch.frame.columns:
+        batch = batch.where(batch.frame[_KEPT].to_numpy()).without(_KEPT)
+    notes.leave(batch)
+    keys = dict[int, dict[str, Any]]()
+    for step in one.barriers:
+        begin = time.perf_counter()
+        assert isinstance(step.op, Barrier)
+        keys[step.index] = dict(step.op.keys(batch))
+        spent[step.index] = Spent(time.perf_counter() - begin, len(batch), len(batch))
+    return Visit(batch, came_in.hstack(notes.frame()), keys, spent)
+
+
+def _identity(frame: pl.DataFrame) -> pl.DataFrame:
+    """What tells a row that came in from others: its id, its source, its length in characters."""
+    columns = [pl.col(name).cast(pl.String) for name in ("id", "source") if name in frame.columns]
+    if frame.schema.get("text") == pl.String:
+        columns.append(pl.col("text").str.len_chars().cast(pl.Int64).alias("chars"))
+    return frame.select(columns)
+
+
+def _map(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Batch:
+    assert isinstance(step.op, Mapper)
+    begin = time.perf_counter()
+    after = step.op.apply(batch)
+    notes.note_changes(step, batch, after)
+    spent[step.index] = Spent(time.perf_counter() - begin, len(batch), len(after))
+    return after
+
+
+def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Batch:
+    op = step.op
+    assert isinstance(op, Filter)
+    begin = time.perf_counter()
+    rows = batch.frame[ROW].to_numpy()
+    unsettled = _unsettled(op, batch) if isinstance(op, RangeFilter) and not notes.study else None
+    part = batch if unsettled is None else batch.where(unsettled)
+    measured = op.measure(part)
+    kept = np.ones(len(batch), np.bool_)
+    kept[slice(None) if unsettled is None else unsettled] = op.keeps(part, measured)
+    measured_rows = rows if unsettled is None else rows[unsettled]
+    for stat, own in zip(step.stats, op.stats, strict=True):
+        notes.measured[stat] = (measured_rows, measured[own])
+    if not kept.all():
+        value = _value(op, measured, len(part))
+        values = np.full(len(batch), np.nan)
+        values[slice(None) if unsettled is None else unsettled] = value
+        notes.drop(step, rows[~kept], values[~kept])
+    if notes.study:
+        before = batch.frame[_KEPT].to_numpy() if _KEPT in batch.frame.columns else True
+        after = batch.with_column(_KEPT, pl.Series(kept & before))
+    else:
+        after = batch.where(kept)
+    spent[step.index] = Spent(time.perf_counter() - begin, len(batch), int(kept.sum()))
+    return after
+
+
+def _unsettled(op: RangeFilter, batch: Batch) -> np.ndarray | None:
+    """Rows whose exact number must be known, or ``None`` for all."""
+    if op.reversed_range or (bracket := op.bracket(batch)) is None:
+        return None
+    low, high = bracket
+    # The range is an interval, so a number between two that are kept is kept.
+    settled = op.inside(low) & op.inside(high)
+    return None if not settled.any() else ~settled
+
+
+def _value(op: Filter, measured: Any, rows: int) -> np.ndarray:
+    """The number a row is dropped for: the first that is one."""
+    for stat in op.stats:
+        values = pl.Series(measured[stat])
+        if values.dtype.is_numeric():
+            return values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.full(rows, np.nan)
+
+
+class _Notes:
+    """What is known of each row of a chunk."""
+
+    def __init__(self, rows: int, *, study: bool) -> None:
+        self.study = study
+        self.dropped_by = np.full(rows, -1, np.int16)
+        self.value = np.full(rows, np.nan)
+        self.changed = np.zeros(rows, np.uint64)
+        self.measured: dict[str, tuple[np.ndarray, Any]] = {}
+        """By stat, rows and their numbers."""
+
+    def drop(self, step: Step, rows: np.ndarray, values: np.ndarray) -> None:
+        """Note who dropped rows, and for what number; the first to drop a row is the one."""
+        first = self.dropped_by[rows] < 0
+        self.dropped_by[rows[first]] = step.index
+        self.value[rows[first]] = values[first]
+
+    def note_changes(self, step: Step, before: Batch, after: Batch) -> None:
+        """Note which rows a mapper changed, and which it left out."""
+        bit = np.uint64(1) << np.uint64(min(step.index, 63))
+        old, new = before.frame[ROW].to_numpy(), after.frame[ROW].to_numpy()
+        if len(old) == len(new) and np.array_equal(old, new):
+            self.changed[old[_differs(before.frame, after.frame)]] |= bit
+            return
+        gone = np.setdiff1d(old, new)
+        self.drop(step, gone, np.full(len(gone), np.nan))
+        rows, times = np.unique(new, return_counts=True)
+        self.changed[rows[times > 1]] |= bit
+        single = pl.Series(rows[times == 1])
+        left = before.frame.unique(ROW, keep="first", maintain_order=True).filter(pl.col(ROW).is_in(single.implode()))
+        right = after.frame.filter(pl.col(ROW).is_in(single.implode()))
+        self.changed[right[ROW].to_numpy()[_differs(left, right)]] |= bit
+
+    def leave(self, batch: Batch) -> None:
+        """A row that mappers made several of is kept if any of these is."""
+        kept = batch.frame[ROW].to_numpy()
+        self.dropped_by[kept] = -1
+        self.value[kept] = np.nan
+
+    def frame(self) -> pl.DataFrame:
+        """All notes as columns."""
+        columns = [
+            pl.Series(DROPPED_BY, self.dropped_by),
+            pl.Series(VALUE, self.value),
+            pl.Series(CHANGED, self.changed),
+        ]
+        for stat, (rows, values) in self.measured.items():
+            columns.append(spread(pl.Series(stat, values), rows, len(self.dropped_by)))
+        return pl.DataFrame(columns)
+
+
+def _differs(before: pl.DataFrame, after: pl.DataFrame) -> np.ndarray:
+    """Which rows of two frames differ, bool ``[rows]``."""
+    changed = np.zeros(after.height, np.bool_)
+    for name in after.columns:
+        if name not in before.columns:
+            changed[:] = True
+        elif name != ROW:
+            changed |= after[name].ne_missing(before[name]).to_numpy()
+    return changed
+
+
+def spread(values: pl.Series, rows: np.ndarray, count: int) -> pl.Series:
+    """Numbers of some rows as a column of all rows, null elsewhere; of repeated rows the first counts."""
+    if len(rows) == count and np.array_equal(rows, np.arange(count)):
+        return values
+    place = np.full(count, -1, np.int64)
+    place[rows[::-1]] = np.arange(len(rows))[::-1]
+    where = pl.Series(place)
+    return values.gather(where.set(where < 0, None))

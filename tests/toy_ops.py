@@ -1,0 +1,115 @@
+"""Operations small enough to check by eye, one of each kind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from plait.core.quarantine import Quarantine
+from plait.data.batch import ROW, Batch
+from plait.data.op import Bounds, Cost, Decision, Deduplicator, Filter, Mapper, RangeFilter, Reducer, Rows
+from plait.errors import DataError
+
+
+@dataclass(frozen=True)
+class ListBlock:
+    rows: tuple[tuple[str, str], ...]
+    bad: int = 0
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(repr((self.rows, self.bad)).encode()).hexdigest()
+
+    def load(self, quarantine: Quarantine) -> pa.Table:
+        for n in range(self.bad):
+            quarantine.add(where=f"block:{n}", reason="bad", record="{")
+        ids, texts = zip(*self.rows, strict=True) if self.rows else ((), ())
+        return pa.table({"id": pa.array(ids, pa.string()), "text": pa.array(texts, pa.string())})
+
+
+def blocks_of(texts: list[str], size: int) -> list[ListBlock]:
+    rows = [(f"d{i}", text) for i, text in enumerate(texts)]
+    return [ListBlock(tuple(rows[i : i + size])) for i in range(0, len(rows), size)]
+
+
+class Strip(Mapper):
+    def rewrite(self, batch: Batch) -> pl.Series:
+        return batch.text(self.text_key).str.strip_chars()
+
+
+class Halves(Mapper):
+    """Makes two rows of a text with a bar in it, and none of an empty one."""
+
+    def apply(self, batch: Batch) -> Batch:
+        parts = pl.col(self.text_key).str.split("|")
+        return Batch(batch.frame.with_columns(parts).explode(self.text_key).filter(pl.col(self.text_key) != ""))
+
+
+class LongEnough(RangeFilter):
+    stat = "length"
+    cost: ClassVar[Cost] = "words"
+    least: int = 3
+
+    def value(self, batch: Batch) -> np.ndarray:
+        return batch.text(self.text_key).str.len_chars().to_numpy().astype(np.int64)
+
+    def bounds(self) -> Bounds:
+        return self.least, None
+
+    def bracket(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        size = batch.text(self.text_key).str.len_bytes().to_numpy()
+        return size / 4, size
+
+
+class FewDigits(RangeFilter):
+    stat = "digits"
+    most: int = 2
+
+    def value(self, batch: Batch) -> np.ndarray:
+        return batch.text(self.text_key).str.count_matches(r"\d").to_numpy()
+
+    def bounds(self) -> Bounds:
+        return None, self.most
+
+
+class NotLanguage(Filter):
+    stats = ("first",)
+
+    def measure(self, batch: Batch) -> dict[str, pl.Series]:
+        return {"first": batch.text(self.text_key).str.slice(0, 1)}
+
+    def keeps(self, batch: Batch, stats: object) -> np.ndarray:
+        return (stats["first"] != "x").to_numpy()  # type: ignore[index]
+
+
+class Same(Deduplicator):
+    stat = "same"
+
+    def keys(self, batch: Batch) -> dict[str, np.ndarray]:
+        return {"hash": batch.text(self.text_key).hash().to_numpy()}
+
+    def decide(self, rows: Rows) -> Decision:
+        found = rows.key("hash")
+        _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+        position = np.setdiff1d(np.arange(len(found)), first)
+        return Decision(position, first[inverse[position]], np.ones(len(position)), {"groups": len(first)})
+
+
+class Joined(Reducer):
+    """One row of all texts that start alike."""
+
+    def reduce(self, batches: Iterable[Batch]) -> Iterator[pl.DataFrame]:
+        frame = pl.concat([batch.frame for batch in batches]).drop(ROW)
+        first = pl.col(self.text_key).str.slice(0, 1)
+        yield frame.group_by(first.alias("id"), maintain_order=True).agg(pl.col(self.text_key).str.join("+"))
+
+
+class Refuses(Mapper):
+    def rewrite(self, batch: Batch) -> pl.Series:
+        raise DataError("refused", code="toy.refused")
