@@ -2,6 +2,7 @@
 
     KEY/rows.arrow      the rows kept, as the mappers left them
     KEY/fates.arrow     what became of every row that came in
+    KEY/samples.arrow   some rows that were dropped or changed
     KEY/12.bands.npy    what barrier 12 decides by
     KEY/rejects.jsonl   records that could not be read
     KEY/about.json      counts
@@ -26,7 +27,8 @@ import pyarrow as pa
 
 from plait.data.visit import Visit
 
-_ROWS, _FATES, _ABOUT, _REJECTS = "rows.arrow", "fates.arrow", "about.json", "rejects.jsonl"
+_ROWS, _FATES, _SAMPLES = "rows.arrow", "fates.arrow", "samples.arrow"
+_ABOUT, _REJECTS = "about.json", "rejects.jsonl"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Chunk:
         """What became of every row that came in; see `plait.data.visit.Visit`."""
         return _read(self.folder / _FATES)
 
+    def samples(self) -> pl.DataFrame:
+        """Some rows that were dropped or changed; see `plait.data.visit.Visit`."""
+        return _read(self.folder / _SAMPLES)
+
     def key(self, barrier: int, name: str) -> np.ndarray:
         """What a barrier decides by, ``[rows]`` or ``[rows, n]``, mapped from the file; texts as objects."""
         texts = self.folder / f"{barrier}.{name}.arrow"
@@ -98,6 +104,7 @@ def store(visited: Visit, rejects: Path, counts: Mapping[str, int], target: Path
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name[:8]}-", suffix=".partial"))
     _write(visited.batch.frame, part / _ROWS)
     _write(visited.fates, part / _FATES)
+    _write(visited.samples, part / _SAMPLES)
     for barrier, keys in visited.keys.items():
         for name, values in keys.items():
             if isinstance(values, pl.Series) and not values.dtype.is_numeric():

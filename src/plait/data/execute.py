@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from xxhash import xxh3_128
 
 from plait.core.hashing import hash_code
 from plait.core.quarantine import Quarantine
 from plait.data.batch import ROW, Batch
+from plait.data.blocks import Block
 from plait.data.chunks import Chunk, finished, store
 from plait.data.op import Barrier, Filter, Mapper, Reducer
 from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
@@ -43,19 +43,6 @@ OnProgress = Callable[[str, int, int], None]
 
 PROBE_ROWS = 1_000
 """Rows on which selectivity is measured before a run."""
-
-
-class Block(Protocol):
-    """Some consecutive rows of the input; plain values, so that it can travel to any worker."""
-
-    @property
-    def key(self) -> str:
-        """Hash of its content and of how it is read."""
-        ...
-
-    def load(self, quarantine: Quarantine) -> pa.Table:
-        """Read it; what cannot be read goes to the quarantine."""
-        ...
 
 
 @dataclass(frozen=True)

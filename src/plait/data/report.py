@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import polars as pl
 
 from plait.core.figures import Bars, Example, Histogram, StageReport, Table
-from plait.core.seeds import Seeds
-from plait.data.execute import Curated, gather, open_chunk
-from plait.data.op import Filter
+from plait.data.batch import ROW
+from plait.data.execute import Curated
+from plait.data.op import RangeFilter
 from plait.data.plan import Step
+from plait.data.visit import SAMPLED
 
 _SHOWN = 600  # characters of a sampled text
-_SAMPLES = 5
 _CLUSTERS = 3
 _BINS = 24
+_SOURCES = 40
 
 
-def describe(curated: Curated, report: StageReport, *, seeds: Seeds) -> None:
+def describe(curated: Curated, lineage: Path, report: StageReport) -> None:
     """Fill a report from a finished curation.
 
     Args:
         curated: What `plait.data.execute.execute` returned.
+        lineage: The Parquet file of `plait.data.lineage.lineage`.
         report: Gets headline, facts, figures, tables and examples.
-        seeds: Chooses the samples shown.
     """
-    rows = curated.rows
-    total, kept = len(rows.dropped_by), len(rows.kept_by_id)
-    before, after = _lengths(curated)
+    fates = pl.scan_parquet(lineage)
+    total, kept = curated.read, curated.kept
+    dropped: dict[str, int] = dict(
+        fates.filter(~pl.col("kept")).group_by(pl.col("dropped_by").cast(pl.String)).len().collect().rows()
+    )
+    lengths = fates.select(pl.col("chars").sum().alias("read"), pl.col("chars").filter("kept").sum().alias("kept"))
     report.headline = f"kept {kept:,} of {total:,} documents"
-    report.facts |= {
-        "documents read": total,
-        "documents kept": kept,
-        "characters read": int(before.sum()),
-        "characters kept": int(after.sum()),
-    }
-    dropped = Counter(rows.dropped_by.tolist())
-    droppers = [step for step in curated.plan.steps if step.stat]
-    report.figures += [_funnel(droppers, dropped, total), _length_histogram(before, after)]
-    report.tables += [_drop_table(curated, droppers, dropped, total), *_group_table(curated)]
+    report.facts |= {"documents read": total, "documents kept": kept}
+    report.facts |= {f"characters {name}": int(n or 0) for name, n in lengths.collect().row(0, named=True).items()}
+    droppers = [s for s in curated.plan.steps if s.stats or s.name in dropped]
+    report.figures += [_funnel(droppers, dropped, total), _length_histogram(fates)]
+    report.tables += [_drop_table(droppers, dropped, total, curated.facts), *_source_table(fates)]
     report.examples += [
-        *_dropped_samples(curated, droppers, seeds),
-        *_clusters(curated),
+        *_samples(curated),
+        *_clusters(curated, fates),
         Example(title="How the operations ran", text=curated.plan.describe()),
     ]
-    idle = [step.name for step in droppers if not dropped[step.index]]
+    idle = [step.name for step in droppers if not dropped.get(step.name)]
     if idle:
         report.notes.append(f"dropped nothing here: {', '.join(idle)}")
 
 
-def _funnel(droppers: list[Step], dropped: Counter[int], total: int) -> Bars:
+def _funnel(droppers: Sequence[Step], dropped: Mapping[str, int], total: int) -> Bars:
     left = [total]
     for step in droppers:
-        left.append(left[-1] - dropped[step.index])
+        left.append(left[-1] - dropped.get(step.name, 0))
     return Bars(
         title="Documents left after each operation",
         y="documents",
@@ -65,59 +65,56 @@ def _funnel(droppers: list[Step], dropped: Counter[int], total: int) -> Bars:
     )
 
 
-def _length_histogram(before: np.ndarray, after: np.ndarray) -> Histogram:
-    longest = max(int(before.max(initial=1)), int(after.max(initial=1)), 2)
+def _length_histogram(fates: pl.LazyFrame) -> Histogram:
+    longest = max(int(fates.select(pl.col("chars").max()).collect().item() or 1), 2)
     edges = np.unique(np.round(np.geomspace(1, longest + 1, _BINS + 1)))
+    frame = fates.select("chars", "kept").collect()
+    chars, kept = frame["chars"].to_numpy(), frame["kept"].to_numpy()
     return Histogram(
-        title="Length of documents",
+        title="Length of documents, as read",
         x="characters (bins grow by a constant factor)",
         edges=edges.tolist(),
         counts={
-            "read": np.histogram(before, edges)[0].astype(float).tolist(),
-            "kept": np.histogram(after, edges)[0].astype(float).tolist(),
+            "read": np.histogram(chars, edges)[0].astype(float).tolist(),
+            "kept": np.histogram(chars[kept], edges)[0].astype(float).tolist(),
         },
     )
 
 
-def _drop_table(curated: Curated, droppers: list[Step], dropped: Counter[int], total: int) -> Table:
-    fails = _fails(curated)
+def _drop_table(
+    droppers: Sequence[Step], dropped: Mapping[str, int], total: int, facts: Mapping[int, Mapping[str, Any]]
+) -> Table:
     rows = list[list[str | int | float | None]]()
     reached = total
     for step in droppers:
-        count = dropped[step.index]
+        count = dropped.get(step.name, 0)
         share = round(100 * count / reached, 2) if reached else 0.0
-        rows.append([step.name, _range(step), reached, count, share, fails.get(step.index)])
+        told = ", ".join(f"{name} {_short(value)}" for name, value in facts.get(step.index, {}).items())
+        rows.append([step.name, kept_range(step), reached, count, share, told or None])
         reached -= count
     return Table(
         title="What each operation dropped",
-        columns=["operation", "keeps", "reached it", "dropped", "dropped %", "fail it, of all"],
+        columns=["operation", "keeps", "reached it", "dropped", "dropped %", "remarks"],
         rows=rows,
-        note="The first operation a document fails drops it; the last column also counts documents dropped before.",
+        note="In the order of the recipe. A document counts for the operation that dropped it.",
     )
 
 
-def _fails(curated: Curated) -> dict[int, int]:
-    """How many documents each filter would drop if it were alone."""
-    import polars as pl
+def kept_range(step: Step) -> str:
+    """What an operation keeps, in words.
 
-    filters = [step for step in curated.plan.stats if isinstance(step.op, Filter)]
-    totals = Counter[int]()
-    for chunk in curated.chunks:
-        table = open_chunk(chunk).select([step.stat for step in filters])
-        frame = pl.DataFrame(pl.from_arrow(table))
-        for step in filters:
-            assert isinstance(step.op, Filter)
-            totals[step.index] += int(frame.select((~step.op.keeps(pl.col(step.stat))).sum()).item())
-    return dict(totals)
-
-
-def _range(step: Step) -> str:
-    if not isinstance(step.op, Filter):
-        return "one of each"
+    Example:
+        >>> from plait.data.plan import compile_plan, read_ops
+        >>> [step] = compile_plan(read_ops([{"text_length_filter": {"min_len": 120}}])).steps
+        >>> kept_range(step)
+        'text_len in [120, …]'
+    """
+    if not isinstance(step.op, RangeFilter):
+        return ", ".join(step.stats) or "one of each"
     low, high = step.op.bounds()
     opening = "[" if step.op.min_closed_interval else "("
     closing = "]" if step.op.max_closed_interval else ")"
-    inside = f"{step.stat} in {opening}{_bound(low)}, {_bound(high)}{closing}"
+    inside = f"{step.stats[0]} in {opening}{_bound(low)}, {_bound(high)}{closing}"
     return f"not {inside}" if step.op.reversed_range else inside
 
 
@@ -126,75 +123,61 @@ def _bound(value: float | None) -> str:
     return "…" if value is None or abs(value) >= 1e18 else f"{value:g}"
 
 
-def _group_table(curated: Curated) -> list[Table]:
-    read, kept = Counter[str](), Counter[str]()
-    fates = curated.rows.dropped_by
-    at = 0
-    for chunk in curated.chunks:
-        groups = open_chunk(chunk).column("group").to_pylist()
-        for group, fate in zip(groups, fates[at : at + len(groups)], strict=True):
-            if group is not None:
-                read[group] += 1
-                kept[group] += int(fate < 0)
-        at += len(groups)
-    if not 1 < len(read) <= 40:
+def _short(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _source_table(fates: pl.LazyFrame) -> list[Table]:
+    by = fates.group_by(pl.col("source").cast(pl.String)).agg(pl.len().alias("read"), pl.col("kept").sum())
+    counts = by.drop_nulls("source").sort("read", "source", descending=[True, False]).collect()
+    if not 1 < counts.height <= _SOURCES:
         return []
-    rows: list[list[str | int | float | None]] = [[group, read[group], kept[group]] for group in sorted(read)]
-    return [Table(title="Documents of each group", columns=["group", "read", "kept"], rows=rows)]
+    return [Table(title="Documents of each source", columns=["source", "read", "kept"], rows=[*map(list, counts.rows())])]
 
 
-def _dropped_samples(curated: Curated, droppers: list[Step], seeds: Seeds) -> list[Example]:
-    """One dropped document of each operation, as the operation saw it, until there are enough."""
+def _samples(curated: Curated) -> list[Example]:
+    """One row of each operation, as the operation saw it."""
+    found = pl.concat([chunk.samples() for ended in curated.passes for chunk in ended.chunks])
     examples = list[Example]()
-    for step in droppers:
-        rows = np.flatnonzero(curated.rows.dropped_by == step.index)
-        if not len(rows) or not isinstance(step.op, Filter) or len(examples) == _SAMPLES:
-            continue
-        chosen = seeds.child("sample", step.index).numpy().choice(rows, 1)
-        [table] = gather(curated.chunks, curated.rows.starts, chosen, ["id", "text", step.stat])
-        record = table.to_pylist()[0]
-        examples.append(
-            Example(
-                title=f"Dropped by {step.name}: {record['id']} has {step.stat} = {record[step.stat]:.4g}, "
-                f"kept is {_range(step)}",
-                text=_cut(record["text"]),
-            )
-        )
+    for step in curated.plan.steps:
+        rows = found.filter(pl.col("index") == step.index).sort("order").head(1).to_dicts()
+        for row in rows:
+            if row["after"] is None:
+                number = f" has {step.stats[0]} = {row['value']:.4g}," if step.stats and row["value"] is not None else ""
+                title = f"Dropped by {step.name}: {row['id']}{number} kept is {kept_range(step)}"
+                examples.append(Example(title=title, text=row["before"]))
+            else:
+                both = f"before:\n{row['before']}\n\nafter:\n{row['after']}"
+                examples.append(Example(title=f"Changed by {step.name}: {row['id']}", text=both))
     return examples
 
 
-def _clusters(curated: Curated) -> list[Example]:
+def _clusters(curated: Curated, fates: pl.LazyFrame) -> list[Example]:
     """The largest sets of near duplicates, each with its survivor."""
-    rows = curated.rows
-    near = np.flatnonzero((rows.survivor >= 0) & (rows.similarity < 1))
-    sizes = Counter(rows.survivor[near].tolist())
+    near = fates.filter(pl.col("duplicate_of").is_not_null() & (pl.col("value") < 1))
+    sizes = near.group_by("duplicate_of").agg(pl.len(), pl.col("id", "value").head(SAMPLED)).collect()
     examples = list[Example]()
-    for survivor, count in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:_CLUSTERS]:
-        members = near[rows.survivor[near] == survivor][:_SAMPLES]
-        [table] = gather(curated.chunks, rows.starts, np.array([survivor, *members[:1]]), ["id", "text"])
-        first, second = table.to_pylist()
-        names = ", ".join(f"{rows.ids[int(m)].as_py()} ({rows.similarity[m]:.2f})" for m in members)
-        more = f" and {count - len(members)} more" if count > len(members) else ""
+    for survivor, count, ids, values in sizes.sort(["len", "duplicate_of"], descending=[True, False]).head(_CLUSTERS).rows():
+        names = ", ".join(f"{one} ({value:.2f})" for one, value in zip(ids, values, strict=True))
+        more = f" and {count - len(ids)} more" if count > len(ids) else ""
+        first, second = _text(curated, survivor), _text(curated, ids[0])
         examples.append(
             Example(
-                title=f"{count} near duplicates of {first['id']}",
-                text=f"dropped, with their similarity (less than the threshold if alike through others):\n{names}{more}"
-                f"\n\nkept:\n{_cut(first['text'])}\n\n{second['id']}:\n{_cut(second['text'])}",
+                title=f"{count} near duplicates of {survivor}",
+                text=f"dropped, with their similarity:\n{names}{more}\n\nkept:\n{first}\n\n{ids[0]}:\n{second}",
             )
         )
     return examples
 
 
-def _lengths(curated: Curated) -> tuple[np.ndarray, np.ndarray]:
-    """Characters of every document as read, and of every document kept as it is now."""
-    before = [_chunk_lengths(chunk) for chunk in curated.sources]
-    after = np.concatenate([_chunk_lengths(chunk) for chunk in curated.chunks])
-    return np.concatenate(before), after[curated.rows.dropped_by < 0]
-
-
-def _chunk_lengths(chunk: Path) -> np.ndarray:
-    return np.asarray(pc.call_function("utf8_length", [open_chunk(chunk).column("text")]), np.int64)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def _text(curated: Curated, name: str) -> str:
+    """The beginning of a text, as the barrier saw it."""
+    for ended in curated.passes:
+        for chunk in ended.chunks:
+            if not chunk.count or "text" not in (rows := chunk.rows().drop(ROW)).columns:
+                continue
+            found = rows.filter(pl.col("id").cast(pl.String) == name)
+            if found.height:
+                text: str = found["text"][0]
+                return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return ""

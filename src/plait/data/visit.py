@@ -17,6 +17,20 @@ DROPPED_BY, VALUE, CHANGED = "dropped_by", "value", "changed"
 """Columns of `Visit.fates`: index of the operation that dropped the row (-1 while it is kept), the number it was
 dropped for, and a bit for each operation that changed the row (those beyond the 63rd share the last)."""
 
+SAMPLES = {
+    "index": pl.Int16,
+    "order": pl.UInt64,
+    "id": pl.String,
+    "value": pl.Float64,
+    "before": pl.String,
+    "after": pl.String,
+}
+"""Columns of `Visit.samples`."""
+
+SAMPLED = 5
+"""Rows sampled per operation."""
+
+_SHOWN = 600  # characters of a sampled text
 _KEPT = "__kept"  # in a study, whether a row is still kept
 
 
@@ -49,6 +63,9 @@ class Visit:
         batch: The rows kept, as the mappers left them.
         fates: One row per row of the chunk, in order: its ``id``, ``source`` and ``chars`` as it came in, `DROPPED_BY`,
             `VALUE`, `CHANGED`, and a column per stat, null where it was never needed.
+        samples: Some of the rows that each operation dropped or changed: ``index``, ``order``, ``id``, ``value``,
+            ``before``, ``after`` (null if dropped). The lowest of a hash of their ids, so that the samples of many
+            chunks together are a fair sample of all rows, whatever the chunks.
         keys: By index of the barrier, what it decides by, for the rows kept.
         spent: By index of the operation.
     """
@@ -56,6 +73,7 @@ class Visit:
     batch: Batch
     fates: pl.DataFrame
     keys: dict[int, dict[str, Any]]
+    samples: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SAMPLES))
     spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
 
 
@@ -85,7 +103,7 @@ def visit(one: Pass, batch: Batch, *, study: bool = False) -> Visit:
         assert isinstance(step.op, Barrier)
         keys[step.index] = dict(step.op.keys(batch))
         spent[step.index] = Spent(time.perf_counter() - begin, len(batch), len(batch))
-    return Visit(batch, came_in.hstack(notes.frame()), keys, spent)
+    return Visit(batch, came_in.hstack(notes.frame()), keys, notes.samples(), spent)
 
 
 def _identity(frame: pl.DataFrame) -> pl.DataFrame:
@@ -161,6 +179,7 @@ class _Notes:
         self.changed = np.zeros(rows, np.uint64)
         self.measured: dict[str, tuple[np.ndarray, Any]] = {}
         """By stat, rows and their numbers."""
+        self.sampled = list[pl.DataFrame]()
 
     def drop(self, step: Step, rows: np.ndarray, values: np.ndarray) -> None:
         """Note who dropped rows, and for what number; the first to drop a row is the one."""
@@ -173,7 +192,11 @@ class _Notes:
         bit = np.uint64(1) << np.uint64(min(step.index, 63))
         old, new = before.frame[ROW].to_numpy(), after.frame[ROW].to_numpy()
         if len(old) == len(new) and np.array_equal(old, new):
-            self.changed[old[_differs(before.frame, after.frame)]] |= bit
+            differs = _differs(before.frame, after.frame)
+            self.changed[old[differs]] |= bit
+            if differs.any():
+                rows = before.frame.filter(pl.Series(differs))
+                self.sample(step, rows, np.full(rows.height, np.nan), after.frame.filter(pl.Series(differs)))
             return
         gone = np.setdiff1d(old, new)
         self.drop(step, gone, np.full(len(gone), np.nan))
@@ -183,6 +206,34 @@ class _Notes:
         left = before.frame.unique(ROW, keep="first", maintain_order=True).filter(pl.col(ROW).is_in(single.implode()))
         right = after.frame.filter(pl.col(ROW).is_in(single.implode()))
         self.changed[right[ROW].to_numpy()[_differs(left, right)]] |= bit
+
+    def sample(self, step: Step, before: pl.DataFrame, values: np.ndarray, after: pl.DataFrame | None) -> None:
+        """Note some rows that an operation dropped or changed."""
+        key = step.op.text_key
+        if before.schema.get("id") != pl.String or before.schema.get(key) != pl.String:
+            return
+        order = before["id"].hash(seed=step.index)
+        chosen = order.arg_sort().head(SAMPLED)
+        old, new = before[key].gather(chosen), None if after is None else after[key].gather(chosen)
+        cuts = [0] * len(chosen) if new is None else [_first_difference(a, b) for a, b in zip(old, new, strict=True)]
+        self.sampled.append(
+            pl.DataFrame(
+                {
+                    "index": [step.index] * len(chosen),
+                    "order": order.gather(chosen),
+                    "id": before["id"].gather(chosen),
+                    "value": values[chosen.to_numpy()],
+                    "before": [_excerpt(text, cut) for text, cut in zip(old, cuts, strict=True)],
+                    "after": [None] * len(chosen) if new is None
+                    else [_excerpt(text, cut) for text, cut in zip(new, cuts, strict=True)],
+                },
+                schema=SAMPLES,
+            )
+        )
+
+    def samples(self) -> pl.DataFrame:
+        """All sampled rows."""
+        return pl.concat(self.sampled) if self.sampled else pl.DataFrame(schema=SAMPLES)
 
     def leave(self, batch: Batch) -> None:
         """A row that mappers made several of is kept if any of these is."""
@@ -200,6 +251,18 @@ class _Notes:
         for stat, (rows, values) in self.measured.items():
             columns.append(spread(pl.Series(stat, values), rows, len(self.dropped_by)))
         return pl.DataFrame(columns)
+
+
+def _first_difference(old: str | None, new: str | None) -> int:
+    pairs = enumerate(zip(old or "", new or "", strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(old or ""), len(new or "")))
+
+
+def _excerpt(text: str | None, at: int) -> str:
+    """Some of a text, from a little before a place."""
+    start = max(0, at - _SHOWN // 4) if at > _SHOWN // 2 else 0
+    part = (text or "")[start : start + _SHOWN]
+    return f"{'…' if start else ''}{part}{'…' if start + _SHOWN < len(text or '') else ''}"
 
 
 def _differs(before: pl.DataFrame, after: pl.DataFrame) -> np.ndarray:

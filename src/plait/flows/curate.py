@@ -7,18 +7,21 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
+from xxhash import xxh3_128
 
 from plait.core.hashing import hash_code
 from plait.core.io import read_batches, write_table
 from plait.core.optional import check_installed
 from plait.core.quarantine import Quarantine
 from plait.core.stage import InputPath, Stage, StageContext
-from plait.data.execute import execute
+from plait.data.blocks import TableBlock
+from plait.data.execute import Curated, execute
+from plait.data.lineage import lineage, lineage_schema
 from plait.data.plan import read_ops
 from plait.data.report import describe
 from plait.data.sources import python_documents
@@ -86,22 +89,22 @@ class Curate(Stage):
         self.checkable()
         curated = execute(
             self.ops,
-            self._batches(context),
+            (TableBlock(table) for table in _first_of_each_id(self._batches(context), context.quarantine)),
             folder=context.scratch / "chunks",
             engine=context.engine,
             quarantine=context.quarantine,
             on_progress=context.progress,
         )
-        read = len(curated.rows.ids) + context.quarantine.total
+        read = curated.read + context.quarantine.total
         context.quarantine.check(read, max_bad_fraction=self.max_bad_fraction, where=str(self.input or self.source))
-        kept = write_table(curated.documents(), context.output("documents"), schema=DOCUMENT)
-        write_table(curated.lineage(), context.output("lineage"), schema=curated.lineage_schema)
-        describe(curated, context.report, seeds=context.seeds)
+        kept = write_table(_documents(curated), context.output("documents"), schema=DOCUMENT)
+        write_table(lineage(curated), context.output("lineage"), schema=lineage_schema(curated))
+        describe(curated, context.output("lineage"), context.report)
         context.report.facts["records quarantined"] = context.quarantine.total
         context.metric("documents kept", kept)
         if kept == 0:
             raise DataError(
-                f"no document is left of {len(curated.rows.dropped_by)}",
+                f"no document is left of {curated.read}",
                 code="data.nothing-kept",
                 hint="loosen the operation that drops most: "
                 + str(max(context.report.tables[0].rows, key=lambda row: float(row[3] or 0))[0]),
@@ -146,6 +149,26 @@ class Curate(Stage):
         }
         columns["source"] = pc.fill_null(columns["source"].cast(pa.string()), source)
         return pa.record_batch([columns[name] for name in DOCUMENT.names], schema=DOCUMENT)
+
+
+def _first_of_each_id(batches: Iterator[pa.RecordBatch], quarantine: Quarantine) -> Iterator[pa.Table]:
+    """Batches without rows whose id was seen before: what reads the documents later tells them apart by it."""
+    seen = set[bytes]()
+    for batch in batches:
+        fresh = list[bool]()
+        for index, name in enumerate(batch.column("id").to_pylist()):
+            digest = xxh3_128(name.encode()).digest()
+            fresh.append(digest not in seen)
+            if digest in seen:
+                record = batch.slice(index, 1).to_pylist()[0]
+                quarantine.add(where=f"id {name}", reason="id was seen before", record=record)
+            seen.add(digest)
+        yield pa.Table.from_batches([batch]).filter(pa.array(fresh))
+
+
+def _documents(curated: Curated) -> Iterator[pa.RecordBatch]:
+    for frame in curated.frames():
+        yield from cast("pa.Table", frame.select(DOCUMENT.names).to_arrow()).cast(DOCUMENT).combine_chunks().to_batches()
 
 
 def _first_schema(path: Path) -> pa.Schema:
