@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import pyarrow as pa
@@ -37,7 +36,7 @@ class TableBlock:
 
     table: pa.Table
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Hash of the rows."""
         digest = xxh3_128()

@@ -225,11 +225,20 @@ class Decision:
 class Rows(Protocol):
     """All rows that reached a barrier, numbered from 0 in the order of the input."""
 
-    count: int
-    scratch: Path
-    """A folder for what does not fit into memory."""
-    memory_bytes: int
-    """How much `Barrier.decide` may hold at a time, beyond a few bytes per row."""
+    @property
+    def count(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what does not fit into memory."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much `Barrier.decide` may hold at a time, beyond a few bytes per row."""
+        ...
 
     def key(self, name: str, columns: slice | None = None) -> np.ndarray:
         """A column that `Barrier.keys` gave, over all rows: ``[count]`` or ``[count, n]``; some columns only."""

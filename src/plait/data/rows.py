@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from plait.data.chunks import Chunk
-from plait.data.op import Rows
 
 
-class ChunkRows(Rows):
+class ChunkRows:
     """See `plait.data.op.Rows`.
 
     Args:
