@@ -1,0 +1,1 @@
+"""Study mode: everything is measured once, then thresholds are predicates."""
