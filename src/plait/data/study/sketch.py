@@ -79,6 +79,7 @@ class Sketch:
             >>> sketch.rows, sketch.bins["text_len"].quantile(0.5).__round__(), sketch.moments.mean.tolist()
             (3, 5, [6.0])
         """
+        numbers = dict(sorted(numbers.items()))
         known = {name: np.asarray(v, np.float64)[np.isfinite(v)] for name, v in numbers.items()}
         count = rows if rows is not None else max((len(v) for v in numbers.values()), default=0)
         table = np.column_stack([np.asarray(v, np.float64) for v in numbers.values()]) if numbers else np.zeros((0, 0))
