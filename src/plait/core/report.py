@@ -45,8 +45,6 @@ class StageView:
 
 def write_report(folder: RunFolder, recipe: _RecipeFacts) -> None:
     """Write ``report.html``, ``report.md`` and the figures as files beside it."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     events = folder.read_events()
     stages = [_view(folder, n, spec, events) for n, spec in enumerate(recipe.ordered(), 1)]
     facts = {
@@ -65,16 +63,35 @@ def write_report(folder: RunFolder, recipe: _RecipeFacts) -> None:
             target = folder.path / "figures" / f"{stage.number:02d}-{stage.name}-{index}.svg"
             target.parent.mkdir(exist_ok=True)
             write_text(target, svg)
-    for name, escape in (("report.html", True), ("report.md", False)):
-        environment = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=escape,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters |= {"duration": duration, "number": number, "size": size, "cell": _cell}
-        write_text(folder.path / name, environment.get_template(f"{name}.j2").render(facts))
+    for name in ("report.html", "report.md"):
+        write_text(folder.path / name, _render(f"{name}.j2", facts))
+
+
+def write_page(path: Path, report: StageReport, *, title: str, meta: str) -> None:
+    """Write one report as a page of its own.
+
+    Args:
+        path: The ``.html`` file.
+        report: What to show.
+        title: Its heading.
+        meta: A line below the heading.
+    """
+    view = StageView(1, title, "", "finished", None, report, [(draw_svg(f), f.note) for f in report.figures])
+    write_text(path, _render("page.html.j2", {"title": title, "meta": meta, "s": view}))
+
+
+def _render(template: str, facts: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=".html" in template,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "number": number, "size": size, "cell": _cell}
+    return environment.get_template(template).render(facts)
 
 
 def _view(folder: RunFolder, n: int, spec: Any, events: list[Event]) -> StageView:

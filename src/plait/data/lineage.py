@@ -47,11 +47,18 @@ def lineage(curated: Curated) -> Iterator[pa.RecordBatch]:
     """The fate of every row, a batch per chunk of the input."""
     schema = lineage_schema(curated)
     for number in range(len(curated.passes[0].chunks)):
-        frame = _fates(curated, number)
+        frame, _ = _fates(curated, number)
         nothing = pl.Series("", [None] * frame.height, pl.Null)
         columns = [frame[f.name] if f.name in frame.columns else nothing for f in schema]
         arrays = [_arrow(column, f.type) for column, f in zip(columns, schema, strict=True)]
         yield pa.record_batch(arrays, schema=schema)
+
+
+def stats_of_kept(curated: Curated) -> Iterator[pl.DataFrame]:
+    """The numbers of the rows kept, chunk by chunk, in the order of `plait.data.execute.Curated.frames`."""
+    for number in range(len(curated.last.chunks)):
+        frame, origin = _fates(curated, number)
+        yield frame.select(stat for stat in curated.plan.stats if stat in frame.columns)[origin]
 
 
 def _passes(curated: Curated) -> list[Ended]:
@@ -62,8 +69,8 @@ def _passes(curated: Curated) -> list[Ended]:
     return curated.passes
 
 
-def _fates(curated: Curated, number: int) -> pl.DataFrame:
-    """The fates of one chunk's rows, from all passes it went through."""
+def _fates(curated: Curated, number: int) -> tuple[pl.DataFrame, np.ndarray]:
+    """The fates of one chunk's rows, from all passes it went through, and which of them the rows kept came from."""
     passes = _passes(curated)
     first = passes[0].chunks[number].fates()
     count = first.height
@@ -104,7 +111,8 @@ def _fates(curated: Curated, number: int) -> pl.DataFrame:
         "changed_by": _changed(changed, curated.plan.steps),
     }
     given = [first[name] for name in ("id", "source", "chars") if name in first.columns]
-    return pl.DataFrame([*given, *(pl.Series(k, v) for k, v in fixed.items()), *(s.alias(k) for k, s in stats.items())])
+    found = [*given, *(pl.Series(k, v) for k, v in fixed.items()), *(s.alias(k) for k, s in stats.items())]
+    return pl.DataFrame(found), origin
 
 
 def _names(plan: Plan) -> tuple[list[str], list[str | None]]:

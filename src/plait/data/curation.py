@@ -1,0 +1,188 @@
+"""One curation from files to files: read, run the plan, write what is kept and why the rest is not.
+
+    result = curate(CurationJob(ops=ops, dataset="pages.jsonl", export=Path("clean.jsonl")), engine=engine)
+
+Beside the export lies a folder that explains it:
+
+    clean.run/recipe.yaml       what ran; runs again as it is
+    clean.run/summary.json      counts and seconds of every operation
+    clean.run/lineage.parquet   the fate of every row
+    clean.run/quarantine.jsonl  records that could not be read
+    clean.run/chunks/           results of chunks, used again by the next run
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from plait.core.folder import write_json, write_text
+from plait.core.io import write_table
+from plait.core.quarantine import Quarantine
+from plait.data.blocks import Block
+from plait.data.execute import Curated, OnProgress, execute
+from plait.data.lineage import lineage, lineage_schema, stats_of_kept
+from plait.data.op import Barrier, Mapper
+from plait.data.plan import OpSetting
+from plait.data.read import blocks
+from plait.data.report import kept_range
+from plait.data.visit import Spent
+from plait.data.write import write_rows
+from plait.engines.base import Engine
+from plait.errors import UsageError
+
+STATS = "__dj__stats__"
+"""Column of the numbers of a row, where they are asked for; Data-Juicer's name."""
+
+
+@dataclass(frozen=True)
+class CurationJob:
+    """What to curate.
+
+    Args:
+        ops: The operations, as `plait.data.plan.read_ops` takes them.
+        dataset: What to read; see `plait.data.read.blocks`.
+        export: File to write; its suffix says how.
+        text_key: Field that every record must have.
+        study: Measure everything, so that thresholds can be tried afterwards.
+        keep_stats: Write the numbers of each row into the column ``__dj__stats__``; measures everything too.
+        max_bad_fraction: Stop if more than this share of the records is bad, 0 to 1.
+        block_bytes: About how much of a file is one chunk.
+    """
+
+    ops: Sequence[OpSetting]
+    dataset: str | Sequence[str]
+    export: Path
+    text_key: str = "text"
+    study: bool = False
+    keep_stats: bool = False
+    max_bad_fraction: float = 0.01
+    block_bytes: int = 8 << 20
+
+    @property
+    def folder(self) -> Path:
+        """Where the explanation lies."""
+        return self.export.with_name(f"{self.export.name.split('.')[0]}.run")
+
+    def to_yaml(self) -> str:
+        """The job as a recipe of Data-Juicer's form."""
+        from plait.core.yaml import dump_yaml
+
+        recipe = {
+            "dataset_path": self.dataset if isinstance(self.dataset, str) else " ".join(self.dataset),
+            "export_path": str(self.export),
+            "text_keys": self.text_key,
+            "process": [{op: None} if isinstance(op, str) else dict(op) for op in self.ops],
+        }
+        return dump_yaml(recipe)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished curation says of itself."""
+
+    folder: Path
+    read: int
+    kept: int
+    quarantined: Mapping[str, int]
+    ops: Sequence[Mapping[str, Any]]
+    blocks: Sequence[tuple[str, int]]
+    recipe: Mapping[str, Any]
+    seconds: float
+
+    @classmethod
+    def open(cls, folder: Path) -> Summary:
+        """The summary of a finished curation.
+
+        Raises:
+            UsageError: There is none.
+        """
+        path = folder / "summary.json" if folder.is_dir() else folder.with_name(f"{folder.name.split('.')[0]}.run") / "summary.json"
+        if not path.exists():
+            raise UsageError(
+                f"there is no curation at {folder}",
+                code="data.no-run",
+                hint="name the .run folder beside the export, or the export itself",
+            )
+        return cls(folder=path.parent, **json.loads(path.read_bytes()))
+
+
+def curate(
+    job: CurationJob, *, engine: Engine, workers: int | None = None, on_progress: OnProgress | None = None
+) -> tuple[Curated, Summary]:
+    """Run a job; see the top of this file.
+
+    Raises:
+        UsageError: An operation or the dataset is not known.
+        DataError: There is no record, or too many are bad.
+    """
+    begin = time.perf_counter()
+    folder = job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "recipe.yaml", job.to_yaml())
+    quarantine = Quarantine(folder / "quarantine.jsonl")
+    quarantine.path.unlink(missing_ok=True)
+    places = list[str]()
+    curated = execute(
+        job.ops,
+        _noted(job, places),
+        folder=folder / "chunks",
+        engine=engine,
+        quarantine=quarantine,
+        workers=workers,
+        study=job.study or job.keep_stats,
+        on_progress=on_progress,
+    )
+    total = curated.read + quarantine.total
+    quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=str(job.dataset))
+    write_table(lineage(curated), folder / "lineage.parquet", schema=lineage_schema(curated))
+    write_rows(_with_stats(curated) if job.keep_stats else curated.frames(), job.export)
+    summary = Summary(
+        folder=folder,
+        read=curated.read,
+        kept=curated.kept,
+        quarantined=quarantine.counts,
+        ops=_told(curated),
+        blocks=[(place, chunk.read) for place, chunk in zip(places, curated.passes[0].chunks, strict=True)],
+        recipe={"dataset": job.dataset, "ops": list(job.ops), "text_key": job.text_key, "study": job.study, "block_bytes": job.block_bytes},
+        seconds=round(time.perf_counter() - begin, 3),
+    )
+    write_json(folder / "summary.json", {k: v for k, v in vars(summary).items() if k != "folder"})
+    return curated, summary
+
+
+def _noted(job: CurationJob, places: list[str]) -> Iterator[Block]:
+    for block in blocks(job.dataset, block_bytes=job.block_bytes, text_key=job.text_key):
+        places.append(block.where)
+        yield block
+
+
+def _with_stats(curated: Curated) -> Iterator[pl.DataFrame]:
+    for rows, stats in zip(curated.frames(), stats_of_kept(curated), strict=True):
+        yield rows.with_columns(stats.to_struct(STATS)) if stats.width else rows
+
+
+def _told(curated: Curated) -> list[dict[str, Any]]:
+    """What each operation did, in the order of the recipe."""
+    told = list[dict[str, Any]]()
+    for step in curated.plan.steps:
+        spent = curated.spent.get(step.index, Spent())
+        told.append(
+            {
+                "name": step.name,
+                "settings": step.op.model_dump(mode="json", exclude_defaults=True),
+                "keeps": kept_range(step) if not isinstance(step.op, Mapper) else None,
+                "stats": list(step.stats) or ([step.op.stat] if isinstance(step.op, Barrier) else []),
+                "seconds": round(spent.seconds, 4),
+                "read": spent.read,
+                "kept": spent.kept,
+                "facts": dict(curated.facts.get(step.index, {})),
+            }
+        )
+    return told
