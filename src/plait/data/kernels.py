@@ -8,7 +8,7 @@ interpreter's lock, so that several chunks are worked on at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,8 +73,9 @@ class Scan:
 
 @dataclass(frozen=True)
 class Words:
-    """Words of each text: what stands between spaces, tabs and newlines, lower case, without special characters
-    around it; empty ones left out.
+    """Words of each text: between spaces, tabs and newlines, lower case, without special characters around them.
+
+    Empty ones are left out.
 
     Args:
         hashes: 64-bit hashes, uint64 ``[words]``; equal for equal words, see `hash_strings`.
@@ -198,7 +199,7 @@ def _scan(data: np.ndarray, starts: np.ndarray, classes: np.ndarray) -> tuple[np
 
 
 @compiled
-def _feed(h: int, code: int) -> int:
+def _feed(h: Any, code: int) -> Any:
     """One character into an FNV-1a hash, byte by byte of its UTF-8."""
     if code < 0x80:
         return (h ^ np.uint64(code)) * _FNV_PRIME

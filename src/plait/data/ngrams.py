@@ -7,7 +7,7 @@ needs a table for the few runs that share a slot, so small that it stays in the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def character_repetition_bound(texts: pl.Series, size: int) -> np.ndarray:
 
 
 @compiled
-def _power(size: int) -> int:
+def _power(size: int) -> Any:
     power = _ONE
     for _ in range(size):
         power *= _BASE

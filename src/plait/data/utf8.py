@@ -38,7 +38,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def point(data: np.ndarray, i: int) -> int:
+def point(data: np.ndarray, i: int) -> Any:
     """Code point that starts at byte ``i``; its length follows from the first byte."""
     b = np.int64(data[i])
     if b < 0x80:

@@ -5,12 +5,49 @@ from __future__ import annotations
 from plait.core.catalog import Entry
 
 OPS: dict[str, Entry] = {
-    "alphanumeric_filter": Entry("plait.data.ops.filters.characters:AlphanumericFilter", "Keeps texts with a share of letters and digits.", "data"),
-    "average_line_length_filter": Entry("plait.data.ops.filters.lines:AverageLineLengthFilter", "Keeps texts by the average length of a line.", "data"),
-    "character_repetition_filter": Entry("plait.data.ops.filters.repetition:CharacterRepetitionFilter", "Keeps texts by repeated runs of characters.", "data"),
-    "maximum_line_length_filter": Entry("plait.data.ops.filters.lines:MaximumLineLengthFilter", "Keeps texts by the length of the longest line.", "data"),
-    "special_characters_filter": Entry("plait.data.ops.filters.characters:SpecialCharactersFilter", "Keeps texts by punctuation, digits, symbols.", "data"),
-    "text_length_filter": Entry("plait.data.ops.filters.characters:TextLengthFilter", "Keeps texts by length in characters.", "data"),
-    "word_repetition_filter": Entry("plait.data.ops.filters.repetition:WordRepetitionFilter", "Keeps texts by repeated runs of words.", "data"),
-    "words_num_filter": Entry("plait.data.ops.filters.words:WordsNumFilter", "Keeps texts by number of words.", "data"),
+    "alphanumeric_filter": Entry(
+        "plait.data.ops.filters.characters:AlphanumericFilter",
+        "Keeps texts with a share of letters and digits.",
+        "data",
+    ),
+    "average_line_length_filter": Entry(
+        "plait.data.ops.filters.lines:AverageLineLengthFilter",
+        "Keeps texts by the average length of a line.",
+        "data",
+    ),
+    "character_repetition_filter": Entry(
+        "plait.data.ops.filters.repetition:CharacterRepetitionFilter",
+        "Keeps texts by repeated runs of characters.",
+        "data",
+    ),
+    "maximum_line_length_filter": Entry(
+        "plait.data.ops.filters.lines:MaximumLineLengthFilter",
+        "Keeps texts by the length of the longest line.",
+        "data",
+    ),
+    "special_characters_filter": Entry(
+        "plait.data.ops.filters.characters:SpecialCharactersFilter",
+        "Keeps texts by punctuation, digits, symbols.",
+        "data",
+    ),
+    "text_length_filter": Entry(
+        "plait.data.ops.filters.characters:TextLengthFilter",
+        "Keeps texts by length in characters.",
+        "data",
+    ),
+    "token_num_filter": Entry(
+        "plait.data.ops.filters.tokens:TokenNumFilter",
+        "Keeps texts by number of tokens.",
+        "data",
+    ),
+    "word_repetition_filter": Entry(
+        "plait.data.ops.filters.repetition:WordRepetitionFilter",
+        "Keeps texts by repeated runs of words.",
+        "data",
+    ),
+    "words_num_filter": Entry(
+        "plait.data.ops.filters.words:WordsNumFilter",
+        "Keeps texts by number of words.",
+        "data",
+    ),
 }

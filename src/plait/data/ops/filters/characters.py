@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from plait.data.op import Bounds, Filter, Shared
-from plait.data.special import special_class
+import numpy as np
+
+from plait.data.op import Bounds, Columns, RangeFilter
 
 if TYPE_CHECKING:
-    import polars as pl
+    from plait.data.batch import Batch
 
 
-class TextLengthFilter(Filter):
+class TextLengthFilter(RangeFilter):
     """Keeps texts of a length in characters.
 
     Example:
@@ -25,6 +26,7 @@ class TextLengthFilter(Filter):
     """
 
     stat = "text_len"
+    cost = "bytes"
     needs = frozenset({"chars"})
 
     min_len: int = 10
@@ -32,16 +34,16 @@ class TextLengthFilter(Filter):
     max_len: int = sys.maxsize
     """Longest text kept, in characters."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    def value(self, batch: Batch) -> np.ndarray:
         """Characters."""
-        return shared.chars
+        return batch.text(self.text_key).str.len_chars().to_numpy()
 
     def bounds(self) -> Bounds:
         """Shortest and longest."""
         return self.min_len, self.max_len
 
 
-class AlphanumericFilter(Filter):
+class AlphanumericFilter(RangeFilter):
     """Keeps texts with a share of letters and digits.
 
     Example:
@@ -50,27 +52,51 @@ class AlphanumericFilter(Filter):
         >>> AlphanumericFilter().measure_texts(["ab1!", ""])
         [0.75, 0.0]
 
-    Source: Data-Juicer 1.6.1, ``alphanumeric_filter`` with ``tokenization: false``.
+    Source: Data-Juicer 1.6.1, ``alphanumeric_filter``. With ``tokenization`` it counts letters per token; the
+    tokenizer, there one that is downloaded, is a setting here.
     """
 
     stat = "alnum_ratio"
     needs = frozenset({"chars"})
 
+    tokenization: bool = False
+    """Count letters per token instead of letters and digits per character; the stat is ``alpha_token_ratio``."""
     min_ratio: float = 0.25
-    """Smallest share kept, 0 to 1."""
+    """Smallest share kept, 0 to 1; letters per token may be more."""
     max_ratio: float = sys.maxsize
     """Largest share kept."""
+    hf_tokenizer: str = "EleutherAI/pythia-6.9b-deduped"
+    """With ``tokenization``: a known model, a folder, or a Hub id that is on this machine already."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    @property
+    def stats(self) -> tuple[str, ...]:
+        """One name for the share of characters, another for that of tokens."""
+        return ("alpha_token_ratio",) if self.tokenization else (self.stat,)
+
+    def measure(self, batch: Batch) -> Columns:
+        """The one number."""
+        return {self.stats[0]: self.value(batch)}
+
+    def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
+        """Whether the number lies in the range."""
+        del batch
+        return self.inside(stats[self.stats[0]])
+
+    def value(self, batch: Batch) -> np.ndarray:
         """Characters for which Python's ``str.isalnum`` holds, over all characters; 0 for an empty text."""
-        return _share(shared.text.str.count_matches(r"[\p{L}\p{N}]"), shared.chars)
+        scan = batch.scan(self.text_key)
+        if not self.tokenization:
+            return share(scan.alnum, scan.chars)
+        from plait.data.ops.filters.tokens import count_tokens
+
+        return share(scan.alpha, count_tokens(self.hf_tokenizer, batch, self.text_key))
 
     def bounds(self) -> Bounds:
         """Smallest and largest share."""
         return self.min_ratio, self.max_ratio
 
 
-class SpecialCharactersFilter(Filter):
+class SpecialCharactersFilter(RangeFilter):
     """Keeps texts with a share of special characters: punctuation, digits, blanks, symbols, emoji.
 
     Example:
@@ -90,16 +116,16 @@ class SpecialCharactersFilter(Filter):
     max_ratio: float = 0.25
     """Largest share kept, 0 to 1."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    def value(self, batch: Batch) -> np.ndarray:
         """Special characters over all characters; 0 for an empty text."""
-        return _share(shared.text.str.count_matches(f"[{special_class()}]"), shared.chars)
+        scan = batch.scan(self.text_key)
+        return share(scan.special, scan.chars)
 
     def bounds(self) -> Bounds:
         """Smallest and largest share."""
         return self.min_ratio, self.max_ratio
 
 
-def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    import polars as pl
-
-    return pl.when(whole == 0).then(0.0).otherwise(part / whole)
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """One count over another, 0 where that is 0, float64 ``[texts]``."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole != 0)

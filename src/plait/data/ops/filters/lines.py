@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from plait.data.op import Bounds, Filter, Shared
+from plait.data.op import Bounds, RangeFilter
+from plait.data.ops.filters.characters import share
 
 if TYPE_CHECKING:
-    import polars as pl
+    import numpy as np
+
+    from plait.data.batch import Batch
 
 
-class AverageLineLengthFilter(Filter):
+class AverageLineLengthFilter(RangeFilter):
     r"""Keeps texts whose lines have a length on average.
 
     Example:
@@ -31,19 +34,17 @@ class AverageLineLengthFilter(Filter):
     max_len: int = sys.maxsize
     """Largest average kept, in characters."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    def value(self, batch: Batch) -> np.ndarray:
         """Characters of the text, line ends included, over its lines; 0 for an empty text."""
-        import polars as pl
-
-        lines = shared.lines.str.count_matches("\n", literal=True) + 1
-        return pl.when(shared.chars == 0).then(0.0).otherwise(shared.chars / lines)
+        scan = batch.scan(self.text_key)
+        return share(scan.chars, scan.lines)
 
     def bounds(self) -> Bounds:
         """Smallest and largest average."""
         return self.min_len, self.max_len
 
 
-class MaximumLineLengthFilter(Filter):
+class MaximumLineLengthFilter(RangeFilter):
     r"""Keeps texts whose longest line has a length.
 
     Example:
@@ -63,11 +64,9 @@ class MaximumLineLengthFilter(Filter):
     max_len: int = sys.maxsize
     """Largest maximum kept, in characters."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    def value(self, batch: Batch) -> np.ndarray:
         """Characters of the longest line."""
-        import polars as pl
-
-        return shared.lines.str.split("\n").list.eval(pl.element().str.len_chars()).list.max()
+        return batch.scan(self.text_key).longest_line
 
     def bounds(self) -> Bounds:
         """Smallest and largest maximum."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import PositiveInt
 
-from plait.data.op import Bounds, Filter, Shared
+from plait.data.op import Bounds, RangeFilter
+from plait.data.ops.filters.words import WordFilter
 
 if TYPE_CHECKING:
-    import polars as pl
+    from plait.data.batch import Batch
 
 
-class CharacterRepetitionFilter(Filter):
+class CharacterRepetitionFilter(RangeFilter):
     """Keeps texts with a share of repeated runs of characters.
 
     Example:
@@ -25,6 +27,7 @@ class CharacterRepetitionFilter(Filter):
     """
 
     stat = "char_rep_ratio"
+    needs = frozenset({"chars"})
 
     rep_len: PositiveInt = 10
     """Characters per run."""
@@ -33,24 +36,25 @@ class CharacterRepetitionFilter(Filter):
     max_ratio: float = 0.5
     """Largest share kept, 0 to 1."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    def value(self, batch: Batch) -> np.ndarray:
         """Occurrences of the ⌊√distinct⌋ most frequent of the runs that repeat, over those of all runs."""
-        import polars as pl
+        from plait.data import kernels
 
-        def ratio(texts: pl.Series) -> pl.Series:
-            from plait.data import kernels
+        return kernels.character_repetition(batch.text(self.text_key), self.rep_len)
 
-            codes, starts = kernels.character_codes(texts)
-            return pl.Series(texts.name, kernels.repetition(codes, starts, self.rep_len, top=True))
+    def bracket(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Between nothing and the share of runs that may repeat."""
+        from plait.data import kernels
 
-        return shared.text.map_batches(ratio, return_dtype=pl.Float64, is_elementwise=True)
+        high = kernels.character_repetition_bound(batch.text(self.text_key), self.rep_len)
+        return np.zeros(len(high)), high
 
     def bounds(self) -> Bounds:
         """Smallest and largest share."""
         return self.min_ratio, self.max_ratio
 
 
-class WordRepetitionFilter(Filter):
+class WordRepetitionFilter(WordFilter):
     """Keeps texts with a share of repeated runs of words.
 
     Example:
@@ -59,11 +63,11 @@ class WordRepetitionFilter(Filter):
         >>> WordRepetitionFilter(rep_len=2).measure_texts(["to be or not to be"])
         [0.4]
 
-    Source: Data-Juicer 1.6.1, ``word_repetition_filter`` with ``tokenization: false``.
+    Source: Data-Juicer 1.6.1, ``word_repetition_filter``.
     """
 
     stat = "word_rep_ratio"
-    needs = frozenset({"words"})
+    cost = "words"
 
     rep_len: PositiveInt = 10
     """Words per run."""
@@ -72,17 +76,12 @@ class WordRepetitionFilter(Filter):
     max_ratio: float = 0.5
     """Largest share kept, 0 to 1."""
 
-    def measure(self, shared: Shared) -> pl.Expr:
+    def value(self, batch: Batch) -> np.ndarray:
         """Occurrences of runs that repeat over those of all runs."""
-        import polars as pl
+        from plait.data import kernels
 
-        def ratio(words: pl.Series) -> pl.Series:
-            from plait.data import kernels
-
-            hashes, starts = kernels.word_hashes(words)
-            return pl.Series(words.name, kernels.repetition(hashes, starts, self.rep_len, top=False))
-
-        return shared.words.map_batches(ratio, return_dtype=pl.Float64, is_elementwise=True)
+        words = self.words(batch)
+        return kernels.repetition(words.hashes, words.starts, self.rep_len, top=False)
 
     def bounds(self) -> Bounds:
         """Smallest and largest share."""
