@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from plait.core.quarantine import Quarantine
 from plait.data.batch import ROW, Batch
-from plait.data.op import Bounds, Cost, Decision, Deduplicator, Filter, Mapper, RangeFilter, Reducer, Rows
+from plait.data.op import Bounds, Cost, Decision, Deduplicator, Filter, Mapper, Need, RangeFilter, Reducer, Rows
 from plait.errors import DataError
 
 
@@ -86,6 +86,17 @@ class NotLanguage(Filter):
 
     def keeps(self, batch: Batch, stats: object) -> np.ndarray:
         return (stats["first"] != "x").to_numpy()  # type: ignore[index]
+
+
+class FieldFilter(Filter):
+    needs: ClassVar[frozenset[Need]] = frozenset({"fields"})
+    field_key: str = "size"
+
+    def measure(self, batch: Batch) -> dict[str, pl.Series]:
+        return {}
+
+    def keeps(self, batch: Batch, stats: object) -> np.ndarray:
+        return batch.column(self.field_key).is_not_null().to_numpy()
 
 
 class Same(Deduplicator):

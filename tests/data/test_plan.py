@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import polars as pl
 import pytest
 
 from plait.core.catalog import find, table
-from plait.data.op import Deduplicator, Filter, Mapper
-from plait.data.plan import compile_plan, read_ops
+from plait.data.op import Barrier, Deduplicator, Filter, Mapper, Op, Reducer, Selector
+from plait.data.plan import Group, Plan, compile_plan, read_ops
 from plait.errors import UsageError
+
+STRIP, HALVES, LONG, DIGITS = "toy_ops:Strip", "toy_ops:Halves", "toy_ops:LongEnough", "toy_ops:FewDigits"
+SAME, JOINED = "toy_ops:Same", "toy_ops:Joined"
+KINDS = {
+    "mapper": Mapper,
+    "filter": (Filter, Barrier),
+    "deduplicator": Deduplicator,
+    "selector": Selector,
+    "grouper": Reducer,
+    "aggregator": Reducer,
+}
 
 
 @pytest.mark.parametrize(
@@ -34,70 +44,60 @@ def test_data_juicers_shapes_are_read() -> None:
 
 
 def test_your_own_operation_works_by_dotted_path() -> None:
-    [(_, op)] = read_ops([{"plait.data.ops.words:WordsNumFilter": {"min_num": 2}}])
+    [(_, op)] = read_ops([{"plait.data.ops.filters.words:WordsNumFilter": {"min_num": 2}}])
     assert isinstance(op, Filter)
 
 
-def test_every_operation_declares_what_it_gives() -> None:
+def test_every_operation_is_of_one_kind_and_named_for_it() -> None:
     for name in table("op"):
         kind = find("op", name)
         assert isinstance(kind, type)
-        assert issubclass(kind, Mapper | Filter | Deduplicator)
-        suffix = {"map": "_mapper", "keep": "_filter", "key": "_deduplicator"}[kind.gives]
-        assert name.endswith(suffix)
+        assert issubclass(kind, Op)
+        last = name.rsplit("_", 1)[-1]
+        assert issubclass(kind, KINDS[last]), name
 
 
-def test_passes_end_at_deduplicators_and_segments_at_mappers() -> None:
-    plan = compile_plan(
-        read_ops(
-            [
-                "fix_unicode_mapper",
-                "whitespace_normalization_mapper",
-                "text_length_filter",
-                "maximum_line_length_filter",
-                "fix_unicode_mapper",
-                "text_length_filter",
-                "document_deduplicator",
-                "document_minhash_deduplicator",
-                "words_num_filter",
-            ]
-        )
-    )
-    shape = [
-        ([([s.index for s in g.mappers], [s.stat for s in g.filters]) for g in one.segments], len(one.barriers))
+def shape(plan: Plan) -> list[tuple[list[object], list[int]]]:
+    return [
+        ([[s.index for s in p.filters] if isinstance(p, Group) else p.index for p in one.parts],
+         [s.index for s in one.ends])
         for one in plan.passes
     ]
-    assert shape == [
-        ([([0, 1], ["text_len", "max_line_length"]), ([4], ["text_len@5"])], 2),
-        ([([], ["num_words"])], 0),
+
+
+def test_passes_end_at_barriers_and_groups_at_mappers() -> None:
+    ops = [STRIP, STRIP, DIGITS, DIGITS, STRIP, DIGITS, SAME, SAME, DIGITS]
+    plan = compile_plan(read_ops(ops))
+    assert shape(plan) == [([0, 1, [2, 3], 4, [5]], [6, 7]), ([[8]], [])]
+    assert plan.stats == ["digits", "digits@3", "digits@5", "digits@8"]
+
+
+def test_a_reducer_ends_its_pass() -> None:
+    plan = compile_plan(read_ops([DIGITS, JOINED, SAME, DIGITS]))
+    assert shape(plan) == [([[0]], [1]), ([], [2]), ([[3]], [])]
+    assert plan.passes[0].reducer is not None
+
+
+def test_cheap_filters_and_those_that_drop_much_come_first() -> None:
+    # LongEnough costs words, FewDigits a scan.
+    plan = compile_plan(read_ops([LONG, DIGITS, {DIGITS: {"most": 0}}]))
+    assert shape(plan) == [([[1, 2, 0]], [])]
+    assert shape(plan.ordered({0: 0.9, 1: 0.9, 2: 0.1})) == [([[2, 1, 0]], [])]
+    assert shape(plan.ordered({0: 0.1, 1: 1.0, 2: 1.0})) == [([[0, 1, 2]], [])]
+
+
+def test_filters_on_fields_run_before_texts_are_rewritten_unless_the_field_is() -> None:
+    by_size = {"toy_ops:FieldFilter": {"field_key": "size"}}
+    by_text = {"toy_ops:FieldFilter": {"field_key": "text"}}
+    assert shape(compile_plan(read_ops([STRIP, DIGITS, by_size]))) == [([[2], 0, [1]], [])]
+    assert shape(compile_plan(read_ops([STRIP, DIGITS, by_text]))) == [([0, [1, 2]], [])]
+    assert shape(compile_plan(read_ops([HALVES, by_size]))) == [([0, [1]], [])]
+
+
+def test_the_plan_is_told_in_words() -> None:
+    assert compile_plan(read_ops([STRIP, DIGITS, LONG, SAME])).describe().splitlines() == [
+        "pass 1, over each chunk:",
+        f"  rewrite: {STRIP}",
+        f"  keep by: {DIGITS}, {LONG}",
+        f"  then over all rows: {SAME}",
     ]
-    assert plan.passes[0].segments[0].needs == ["chars", "lines"]
-
-
-def test_a_pass_is_one_query_and_equals_one_operation_at_a_time() -> None:
-    ops = read_ops(
-        [
-            {"text_length_filter": {"min_len": 4}},
-            "whitespace_normalization_mapper",
-            {"text_length_filter": {"min_len": 4}},
-            {"words_num_filter": {"min_num": 2}},
-        ]
-    )
-    [one] = compile_plan(ops).passes
-    texts = ["  a  ", "four", "  two words ", "abc", "word    "]
-    frame = pl.DataFrame({"text": texts, "dropped_by": pl.Series([None] * 5, dtype=pl.Int16)})
-    query = one.apply(frame.lazy())
-    assert isinstance(query, pl.LazyFrame)
-    result = query.collect()
-    assert result["text"].to_list() == ["a", "four", "two words", "abc", "word"]
-    assert result["text_len"].to_list() == [5, 4, 12, 3, 8]
-    assert result["text_len@2"].to_list() == [1, 4, 9, 3, 4]
-    assert result["dropped_by"].to_list() == [2, 3, None, 0, 3]
-    assert not [c for c in result.columns if c.startswith("__")]
-
-
-def test_stats_are_measured_also_of_dropped_rows() -> None:
-    [one] = compile_plan(read_ops([{"text_length_filter": {"min_len": 100}}, "words_num_filter"])).passes
-    frame = pl.DataFrame({"text": ["two words"], "dropped_by": pl.Series([None], dtype=pl.Int16)})
-    row = one.apply(frame.lazy()).collect().row(0, named=True)
-    assert (row["dropped_by"], row["num_words"]) == (0, 2.0)
