@@ -1,0 +1,156 @@
+"""Which settings of which operation are compared. Filters get their bounds from the numbers measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+SETTINGS: dict[str, list[Settings]] = {
+    # filters
+    "alphanumeric_filter": [{}],
+    "average_line_length_filter": [{}],
+    "character_repetition_filter": [{}, {"rep_len": 1}, {"rep_len": 4}, {"rep_len": 30}],
+    "flagged_words_filter": [
+        {"flagged_words_dir": "WORDS"},
+        {"flagged_words_dir": "WORDS", "lang": "all"},
+        {"flagged_words_dir": "WORDS", "lang": "zh", "use_words_aug": True, "words_aug_group_sizes": [2, 3]},
+    ],
+    "general_field_filter": [
+        {"filter_condition": "meta.stars > 10 and meta.score <= 0.5"},
+        {"filter_condition": "meta.source == 'web' or 5 <= meta.stars < 20"},
+        {"filter_condition": "meta.stars >= 0 and not meta.stars > 30"},
+        {},
+    ],
+    "maximum_line_length_filter": [{}],
+    "special_characters_filter": [{}],
+    "specified_field_filter": [
+        {"field_key": "meta.source", "target_value": ["web", "code"]},
+        {"field_key": "meta.stars", "target_value": [1, 2, 3]},
+        {"field_key": "meta.source", "target_value": ["web"], "reversed_range": True},
+        {},
+    ],
+    "specified_numeric_field_filter": [
+        {"field_key": "meta.stars", "min_value": 10, "max_value": 20},
+        {"field_key": "meta.score", "max_value": 0.5},
+        {"field_key": "meta.stars", "min_value": 10, "max_value": 20, "reversed_range": True},
+        {"field_key": "meta.stars", "min_value": 10, "max_value": 20, "min_closed_interval": False},
+        {"field_key": "meta.source", "min_value": 1},
+        {},
+    ],
+    "stopwords_filter": [
+        {"stopwords_dir": "WORDS"},
+        {"stopwords_dir": "WORDS", "lang": "all"},
+        {"stopwords_dir": "WORDS", "lang": "zh", "use_words_aug": True, "words_aug_join_char": "_"},
+    ],
+    "suffix_filter": [
+        {"suffixes": ".py"},
+        {"suffixes": [".txt", ".md"]},
+        {"suffixes": [".txt"], "reversed_range": True},
+        {},
+    ],
+    "text_length_filter": [{}],
+    "word_repetition_filter": [{}, {"rep_len": 1}, {"rep_len": 3}],
+    "words_num_filter": [{}],
+    # mappers
+    "chinese_convert_mapper": [{}, {"mode": "t2s"}, {"mode": "s2tw"}],
+    "clean_copyright_mapper": [{}],
+    "clean_email_mapper": [{}, {"repl": "<mail>"}, {"pattern": r"\w+@\w+"}],
+    "clean_html_mapper": [{}],
+    "clean_ip_mapper": [{}, {"repl": "<ip>"}],
+    "clean_links_mapper": [{}, {"repl": "<link>"}],
+    "expand_macro_mapper": [{}],
+    "extract_tables_from_html_mapper": [
+        {},
+        {"retain_html_tags": True},
+        {"include_header": False},
+    ],
+    "fix_unicode_mapper": [{}, {"normalization": "NFKC"}, {"normalization": "NFD"}, {"normalization": "NFKD"}],
+    "latex_figure_context_extractor_mapper": [{}],
+    "punctuation_normalization_mapper": [{}],
+    "remove_bibliography_mapper": [{}],
+    "remove_comments_mapper": [{}, {"inline": False}, {"multiline": False}],
+    "remove_header_mapper": [{}, {"drop_no_head": False}],
+    "remove_long_words_mapper": [{}, {"min_len": 2, "max_len": 10}],
+    "remove_non_chinese_character_mapper": [
+        {},
+        {"keep_alphabet": False},
+        {"keep_number": False, "keep_punc": False},
+        {"keep_alphabet": False, "keep_number": False, "keep_punc": False},
+    ],
+    "remove_repeat_sentences_mapper": [
+        {},
+        {"lowercase": True, "ignore_special_character": False},
+        {"min_repeat_sentence_length": 8},
+    ],
+    "remove_specific_chars_mapper": [{}, {"chars_to_remove": "abc"}, {"chars_to_remove": ["é", "字"]}],
+    "remove_table_text_mapper": [{}, {"min_col": 3, "max_col": 4}],
+    "remove_words_with_incorrect_substrings_mapper": [{}, {"substrings": ["th", "字"]}],
+    "replace_content_mapper": [
+        {"pattern": "the", "repl": "THE"},
+        {"pattern": [r"\d+", "[aeiou]"], "repl": ["#", "*"]},
+        {"pattern": r"(\w)\1", "repl": r"<\1>"},
+        {},
+    ],
+    "sentence_split_mapper": [{}],
+    "text_chunk_mapper": [
+        {},
+        {"max_len": 100, "split_pattern": None},
+        {"max_len": 100, "split_pattern": None, "overlap_len": 20},
+        {"max_len": 200, "split_pattern": r"\n"},
+        {"max_len": 200, "split_pattern": r"\n", "overlap_len": 10},
+    ],
+    "whitespace_normalization_mapper": [{}],
+    "pii_redaction_mapper": [{}],
+    # deduplicators and selectors
+    "document_deduplicator": [{}, {"lowercase": True}, {"ignore_non_character": True}],
+    "document_line_deduplicator": [
+        {},
+        {"frequency_threshold": 2},
+        {"lowercase": True, "ignore_special_character": True},
+        {"skip_brackets": False, "skip_markdown_headers": False, "skip_latex_env": False, "skip_html_tags": False},
+        {"min_line_length": 10},
+    ],
+    "document_minhash_deduplicator": [
+        {},
+        {"tokenization": "character"},
+        {"tokenization": "punctuation", "lowercase": False},
+        {"jaccard_threshold": 0.9, "window_size": 3},
+    ],
+    "document_simhash_deduplicator": [
+        {},
+        {"tokenization": "character"},
+        {"ignore_pattern": r"\p{P}", "hamming_distance": 3, "num_blocks": 5},
+    ],
+    "frequency_specified_field_selector": [
+        {"field_key": "meta.source", "topk": 2},
+        {"field_key": "meta.stars", "top_ratio": 0.1},
+        {"field_key": "meta.stars", "top_ratio": 0.5, "topk": 3, "reverse": False},
+        {},
+    ],
+    "range_specified_field_selector": [
+        {"field_key": "meta.score", "lower_percentile": 0.2, "upper_percentile": 0.7},
+        {"field_key": "meta.stars", "lower_rank": 100, "upper_rank": 500},
+        {"field_key": "meta.stars", "lower_percentile": 0.1, "upper_percentile": 0.9, "lower_rank": 5, "upper_rank": 900},
+        {},
+    ],
+    "tags_specified_field_selector": [
+        {"field_key": "meta.source", "target_tags": ["web", "mail"]},
+    ],
+    "topk_specified_field_selector": [
+        {"field_key": "meta.score", "topk": 100},
+        {"field_key": "meta.stars", "top_ratio": 0.3},
+        {"field_key": "meta.stars", "top_ratio": 0.3, "topk": 10, "reverse": False},
+        {},
+    ],
+    # groupers
+    "key_value_grouper": [{"group_by_keys": ["meta.language"]}],
+    "naive_grouper": [{}],
+}  # fmt: skip
+"""Operation → settings. ``WORDS`` stands for a folder with lists of words; see `write_words`."""
+
+LEFT_OUT: dict[str, str] = {}
+"""Operation → why it is not compared."""
+
+STOPWORDS = {"en": ["the", "a", "of", "and", "to", "in", "is"], "zh": ["的", "是", "一个", "的_是"], "de": ["der", "und"]}
+FLAGGED = {"en": ["test", "error", "none"], "zh": ["错误", "文本"], "de": ["fehler"]}

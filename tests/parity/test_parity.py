@@ -1,0 +1,72 @@
+"""Every deterministic operation that Data-Juicer 1.6.1 also has gives its answers, known differences apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from parity import compare
+from parity.exceptions import DIFFERENCES, Difference
+from parity.peer import Peer
+from parity.settings import LEFT_OUT, SETTINGS
+
+from plait.core.catalog import load
+from plait.data.catalog import OPS
+from plait.data.op import Filter, Mapper, Op
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_operation_of_both_is_compared(data_juicer: Peer) -> None:
+    shared = OPS.keys() & data_juicer.names()
+    assert shared - SETTINGS.keys() - LEFT_OUT.keys() == set()
+
+
+def test_what_is_named_here_exists() -> None:
+    named = {*LEFT_OUT, *(difference.op for difference in DIFFERENCES)}
+    assert named - OPS.keys() == set()
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name in OPS])
+def test_same_answers(name: str, rows: list[dict[str, Any]], data_juicer: Peer, words_folder: str) -> None:
+    kind = load(OPS[name].path)
+    assert isinstance(kind, type)
+    assert issubclass(kind, Op)
+    known = [difference for difference in DIFFERENCES if difference.op == name]
+    used = set[Difference]()
+    failures = list[str]()
+    for chosen in SETTINGS[name]:
+        settings = {k: words_folder if v == "WORDS" else v for k, v in chosen.items()}
+        tried = compare.bounds_to_try(kind, settings, rows)
+        there = compare.theirs(data_juicer, name, tried, None, len(rows))
+        for compat in (False, True) if "compat" in kind.model_fields else (False,):
+            more = {"compat": "data-juicer"} if compat else {}
+            ours = [{**one, **more} for one in tried]
+            found = compare.mismatches(rows, compare.ours(kind, ours, rows), there, ours)
+            left = compare.unexplained(name, found, known, used, compat=compat)
+            if left:
+                failures.append(_report(name, kind, left, data_juicer, len(rows)))
+    if failures:
+        pytest.fail("\n".join(failures), pytrace=False)
+    assert [difference for difference in known if difference not in used] == [], "differ no longer"
+
+
+def _report(name: str, kind: type[Op], left: list[compare.Mismatch], peer: Peer, count: int) -> str:
+    """How many rows differ, and the smallest text that does."""
+    first = min(left, key=lambda mismatch: len(mismatch.row["text"]))
+    if issubclass(kind, Filter | Mapper):
+        plain = {key: value for key, value in first.settings.items() if key != "compat"}
+
+        def again(rows: list[dict[str, Any]]) -> list[compare.Mismatch]:
+            there = compare.theirs(peer, name, [plain], rows, len(rows))
+            found = compare.mismatches(rows, compare.ours(kind, [first.settings], rows), there, [first.settings])
+            return [mismatch for mismatch in found if mismatch.what == first.what]
+
+        def differs(rows: list[dict[str, Any]]) -> list[bool]:
+            numbered = [{**row, "number": number} for number, row in enumerate(rows)]
+            bad = {mismatch.row["number"] for mismatch in again(numbered)}
+            return [number in bad for number in range(len(rows))]
+
+        shortest = [{**compare.shrunk(first, differs), "number": 0}]
+        first = (again(shortest) or [first])[0]
+    return f"{name}: {len(left)} of {count} rows differ; the smallest: {first}"
