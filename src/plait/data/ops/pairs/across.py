@@ -1,0 +1,111 @@
+"""Barriers over preference pairs: prompts asked twice, preferences that contradict each other."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import polars as pl
+
+from plait.data.batch import Batch
+from plait.data.op import Columns, Cost, Decision, Deduplicator, Rows, Selector
+from plait.data.ops.pairs.texts import plain
+
+
+class PromptDeduplicator(Deduplicator):
+    """Keeps one row of each prompt: the best by a score, or the first.
+
+    Prompts are compared in lower case and with runs of blanks as one.
+
+    Example:
+        - prompt_deduplicator: {keep: best, score_key: score_chosen}
+
+    Source: ours.
+    """
+
+    stat = "prompt"
+    cost: ClassVar[Cost] = "scan"
+
+    prompt_key: str = "prompt"
+    """Field of the prompt: text or messages."""
+    keep: Literal["first", "best"] = "first"
+    """Which row of a prompt stays; of equally good ones the first."""
+    score_key: str = "score_chosen"
+    """Field of the score, for ``best``; a row without one is the worst."""
+
+    def keys(self, batch: Batch) -> Columns:
+        """Hash of the prompt, and the score."""
+        columns = {"prompt": _hashes(plain(batch, self.prompt_key))}
+        if self.keep == "best":
+            columns["score"] = batch.column(self.score_key).cast(pl.Float64).fill_null(-np.inf).to_numpy()
+        return columns
+
+    def decide(self, rows: Rows) -> Decision:
+        """All rows of a prompt but one."""
+        frame = pl.DataFrame({"prompt": rows.key("prompt"), "at": np.arange(rows.count)})
+        score = pl.Series(rows.key("score")) if self.keep == "best" else pl.Series(np.zeros(rows.count))
+        best = frame.with_columns(score.alias("score")).sort(["prompt", "score", "at"], descending=[False, True, False])
+        survivor = best.select(pl.col("at"), pl.col("at").first().over("prompt").alias("stays")).sort("at")
+        dropped = survivor.filter(pl.col("at") != pl.col("stays"))
+        facts = {"prompts": rows.count - dropped.height}
+        return Decision(dropped["at"].to_numpy(), dropped["stays"].to_numpy(), np.ones(dropped.height), facts)
+
+
+class PairContradictionSelector(Selector):
+    """Drops preferences that contradict another: of one prompt, A over B here and B over A there.
+
+    ``none`` drops all of a contradictory set; ``majority`` keeps those of the answer preferred more often, and none of
+    a draw; ``first`` keeps those that agree with the first.
+
+    Example:
+        - pair_contradiction_selector: {keep: majority}
+
+    Source: ours.
+    """
+
+    stat = "votes_against"
+    cost: ClassVar[Cost] = "scan"
+
+    prompt_key: str = "prompt"
+    """Field of the prompt: text or messages."""
+    chosen_key: str = "chosen"
+    """Field of the preferred answer."""
+    rejected_key: str = "rejected"
+    """Field of the other answer."""
+    keep: Literal["none", "majority", "first"] = "none"
+    """What stays of a set that contradicts itself."""
+
+    def keys(self, batch: Batch) -> Columns:
+        """One hash for the prompt with both answers in any order, and which way round they are."""
+        prompt = _hashes(plain(batch, self.prompt_key))
+        chosen, rejected = _hashes(plain(batch, self.chosen_key)), _hashes(plain(batch, self.rejected_key))
+        low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
+        return {"pair": _mixed(prompt, low, high), "way": (chosen < rejected).astype(np.uint8)}
+
+    def decide(self, rows: Rows) -> Decision:
+        """Rows with another that says the opposite, unless theirs is the side that stays."""
+        frame = pl.DataFrame({"pair": rows.key("pair"), "way": rows.key("way"), "at": np.arange(rows.count)})
+        votes = frame.with_columns(
+            pl.col("way").sum().over("pair").cast(pl.Int64).alias("ones"),
+            pl.len().over("pair").cast(pl.Int64).alias("all"),
+            pl.col("way").first().over("pair").alias("first"),
+        )
+        against = pl.when(pl.col("way") == 1).then(pl.col("all") - pl.col("ones")).otherwise(pl.col("ones"))
+        told = votes.with_columns(against.alias("against")).filter(pl.col("against") > 0)
+        stays = {
+            "none": pl.lit(value=False),
+            "majority": pl.col("against") * 2 < pl.col("all"),
+            "first": pl.col("way") == pl.col("first"),
+        }[self.keep]
+        dropped = told.filter(~stays).sort("at")
+        nobody = np.full(dropped.height, -1, np.int64)
+        facts = {"contradictory sets": told["pair"].n_unique()}
+        return Decision(dropped["at"].to_numpy(), nobody, dropped["against"].cast(pl.Float64).to_numpy(), facts)
+
+
+def _hashes(texts: pl.Series) -> np.ndarray:
+    return texts.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars().hash().to_numpy()
+
+
+def _mixed(*columns: np.ndarray) -> np.ndarray:
+    return pl.DataFrame({str(i): column for i, column in enumerate(columns)}).hash_rows().to_numpy()
