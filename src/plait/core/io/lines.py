@@ -60,7 +60,7 @@ def line_chunks(path: Path, *, chunk_bytes: int, max_line_bytes: int, quarantine
 
 def _numbered_lines(path: Path, limit: int, quarantine: Quarantine) -> Iterator[tuple[int, bytes | None]]:
     line = _Line(path, limit, quarantine)
-    for block in _blocks(path):
+    for block in decompressed(path):
         *ends, rest = block.split(b"\n")
         for end in ends:
             # The usual case, inlined: a whole line inside one block.
@@ -106,7 +106,12 @@ class _Line:
         return None
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def decompressed(path: Path) -> Iterator[bytes]:
+    """The bytes of a plain or compressed file, a piece at a time, without a byte order mark.
+
+    Raises:
+        DataError: The file is missing, cut off, damaged, or in UTF-16.
+    """
     compression = _COMPRESSION.get(path.suffix.lower())
     try:
         with pa.input_stream(str(path), compression=compression, buffer_size=_BLOCK) as stream:

@@ -24,7 +24,8 @@ _FORMATS = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-_HF_MARKS = ("state.json", "dataset_dict.json")
+HF_MARKS = ("state.json", "dataset_dict.json")
+"""Files that tell a folder saved by Hugging Face ``datasets``."""
 _STRICT_NAME = "quarantine.jsonl"
 
 
@@ -134,7 +135,7 @@ def _read_one(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine
     if path.is_dir():
         yield from _read_folder(path, fitter, limits, quarantine)
         return
-    match _format_of(path):
+    match format_of(path):
         case "jsonl":
             yield from read_jsonl(path, fitter, limits, quarantine)
         case "csv":
@@ -154,7 +155,8 @@ def _read_one(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine
             )
 
 
-def _format_of(path: Path) -> str | None:
+def format_of(path: Path) -> str | None:
+    """The format that a file's name tells, or ``None`` if it is no file of records."""
     suffixes = [s.lower() for s in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in _COMPRESSED
     if compressed:
@@ -164,15 +166,15 @@ def _format_of(path: Path) -> str | None:
 
 
 def _read_folder(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
-    if any((path / mark).exists() for mark in _HF_MARKS):
+    if any((path / mark).exists() for mark in HF_MARKS):
         yield from _read_saved_dataset(path, fitter, limits)
         return
     files = sorted(
         (f for f in path.rglob("*") if f.is_file() and not _hidden(f.relative_to(path))),
         key=lambda f: f.relative_to(path).as_posix(),
     )
-    shards = [f for f in files if _format_of(f)]
-    texts = [f for f in files if not _format_of(f)]
+    shards = [f for f in files if format_of(f)]
+    texts = [f for f in files if not format_of(f)]
     if shards and texts:
         raise DataError(
             f"the folder holds both records ({shards[0].name}) and other files ({texts[0].name})",

@@ -1,0 +1,133 @@
+"""Cuts files into blocks of about one size: by seeking where that is possible, as a stream where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plait.core.io.lines import decompressed
+from plait.data.read.block import File, LineBytes, LineRange, RowGroups, Settings, damaged
+from plait.errors import DataError
+
+_PIECE = 1 << 16
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def line_ranges(file: File, settings: Settings, block_bytes: int) -> Iterator[LineRange]:
+    """Ranges of a plain file that end where a line does; only a little around each cut is read."""
+    start = 0
+    with file.open() as stream:
+        if stream.read(2) in _UTF16:
+            raise DataError(
+                "the file starts with a UTF-16 byte order mark",
+                code="data.encoding",
+                where=str(file.path),
+                hint="convert it: iconv -f UTF-16 -t UTF-8",
+            )
+        while start < file.size:
+            stop = min(start + block_bytes, file.size)
+            if stop < file.size:
+                stream.seek(stop - 1)
+                while piece := stream.readline(_PIECE):
+                    stop = stream.tell()
+                    if piece.endswith(b"\n"):
+                        break
+            yield LineRange(file, start, stop, settings)
+            start = stop
+
+
+def line_pieces(file: File, settings: Settings, block_bytes: int) -> Iterator[LineBytes]:
+    """Lines of a compressed file, unpacked as they are asked for."""
+    first, held, size = 1, list[bytes](), 0
+    rejects = list[tuple[str, str, str]]()
+    skipped, head = 0, b""
+    for piece in decompressed(file.path):
+        if skipped:
+            end = piece.find(b"\n")
+            skipped += len(piece) if end < 0 else end
+            if end < 0:
+                continue
+            rejects.append(_too_long(file, first, head, skipped, settings.max_line_bytes))
+            skipped = 0
+            # An empty line stands in its place, so that the lines after it keep their numbers.
+            piece = piece[end:]
+        held.append(piece)
+        size += len(piece)
+        if size < block_bytes:
+            continue
+        data = b"".join(held)
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            yield LineBytes(file, first, data[:cut], tuple(rejects), settings)
+            rejects = []
+            first += data.count(b"\n", 0, cut)
+            data = data[cut:]
+        if len(data) > settings.max_line_bytes:
+            skipped, head, data = len(data), data[:200], b""
+        held, size = [data], len(data)
+    if skipped:
+        rejects.append(_too_long(file, first, head, skipped, settings.max_line_bytes))
+    data = b"".join(held)
+    if data or rejects:
+        yield LineBytes(file, first, data, tuple(rejects), settings)
+
+
+def _too_long(file: File, line: int, head: bytes, size: int, limit: int) -> tuple[str, str, str]:
+    shown = f"{head.decode('utf-8', 'surrogateescape')}… ({size} bytes in all)"
+    return f"{file.path}:{line}", f"line longer than {limit} bytes", shown
+
+
+def row_groups(file: File, settings: Settings, block_bytes: int) -> Iterator[RowGroups]:
+    """Row groups of a Parquet file, several together while they are small; none is ever cut."""
+    for groups, row, span in _grouped(file, block_bytes):
+        yield RowGroups(file, groups, row, span, settings)
+
+
+def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], int, tuple[int, int]]]:
+    try:
+        with file.open() as stream:
+            meta = pq.read_metadata(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(file.path, "Parquet", error) from error
+    first, row, rows, held = 0, 0, 0, 0
+    span: tuple[int, int] | None = None
+    for number in range(meta.num_row_groups):
+        group = meta.row_group(number)
+        low, high = _bytes_of(group)
+        if span and held + group.total_byte_size > block_bytes:
+            yield (first, number), row, span
+            first, row, rows, held, span = number, row + rows, 0, 0, None
+        span = (min(span[0], low), max(span[1], high)) if span else (low, high)
+        rows += group.num_rows
+        held += group.total_byte_size
+    if span and rows:
+        yield (first, meta.num_row_groups), row, span
+
+
+def _bytes_of(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    starts, stops = list[int](), list[int]()
+    for index in range(group.num_columns):
+        column = group.column(index)
+        start = column.data_page_offset
+        if column.has_dictionary_page and column.dictionary_page_offset:
+            start = min(start, column.dictionary_page_offset)
+        starts.append(start)
+        stops.append(start + column.total_compressed_size)
+    return min(starts, default=0), max(stops, default=0)
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file, from its footer.
+
+    Raises:
+        DataError: It is missing, cut off, or not Parquet.
+    """
+    try:
+        return pq.read_schema(path).remove_metadata()
+    except FileNotFoundError as error:
+        raise DataError("no such file", code="data.not-found", where=str(path)) from error
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, "Parquet", error) from error

@@ -1,0 +1,250 @@
+"""Parsed records as Arrow columns, strictly: a value of another type makes a bad record, never another value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from plait.core.quarantine import Quarantine
+from plait.errors import DataError
+
+Record = dict[str, Any]
+_LISTS = frozenset({list, type(None)})
+_STRUCTS = frozenset({dict, type(None)})
+Refuse = Callable[[int, str], None]
+"""Told the position of a bad record and the reason."""
+
+
+def as_batch(records: Sequence[Record], schema: pa.Schema, required: Sequence[str]) -> pa.RecordBatch | None:
+    """All records at once, or ``None`` if any of them does not fit."""
+    if not schema.names or not set[str]().union(*records) <= set(schema.names):
+        return None
+    arrays = list[pa.Array]()
+    for field in schema:
+        values = [record.get(field.name) for record in records]
+        array = _column(values, field.type)
+        if array is None or (array.null_count and field.name in required):
+            return None
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def fitting(records: Sequence[Record], schema: pa.Schema, required: Sequence[str], refuse: Refuse) -> pa.RecordBatch:
+    """The records that fit; ``refuse`` is told of the others."""
+    batch = as_batch(records, schema, required)
+    if batch is not None:
+        return batch
+    kinds = {field.name: field.type for field in schema}
+    if not kinds:
+        for position in range(len(records)):
+            refuse(position, "record without fields")
+        records = []
+    good = list[Record]()
+    for position, record in enumerate(records):
+        reason = _problem(record, kinds, required)
+        if reason is None:
+            good.append(record)
+        else:
+            refuse(position, reason)
+    arrays = [pa.array([record.get(name) for record in good], kind) for name, kind in kinds.items()]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def select(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """The records without fields that were not asked for."""
+    wanted = frozenset(names)
+    return [{name: value for name, value in record.items() if name in wanted} for record in records]
+
+
+def _problem(record: Record, kinds: dict[str, pa.DataType], required: Sequence[str]) -> str | None:
+    for name in required:
+        if record.get(name) is None:
+            return f'field "{name}" is null' if name in record else f'missing field "{name}"'
+    for name, value in record.items():
+        if name not in kinds:
+            return "field that the sampled records do not have"
+        if value is not None and _column([value], kinds[name]) is None:
+            return f'field "{name}" is not {kinds[name]}'
+    return None
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array | None:
+    """The values as an array of that type, or ``None`` if one of them is of another type."""
+    try:
+        return pa.array(values, kind) if _fits(values, kind) else None
+    except (pa.ArrowException, OverflowError):
+        return None
+
+
+def _fits(values: list[Any], kind: pa.DataType) -> bool:
+    """Whether all values are of the type: Arrow would take ``True`` for 1.0, and leave out fields it does not know."""
+    allowed = _python_types(kind)
+    if allowed is not None:
+        return allowed.issuperset(map(type, values))
+    if pa.types.is_list(kind):
+        if not _LISTS.issuperset(map(type, values)):
+            return False
+        return _fits([item for value in values if value for item in value], kind.value_type)
+    if not pa.types.is_struct(kind) or not _STRUCTS.issuperset(map(type, values)):
+        return pa.types.is_null(kind) and not any(value is not None for value in values)
+    present = [value for value in values if value is not None]
+    fields = [kind.field(index) for index in range(kind.num_fields)]
+    if not set[str]().union(*present) <= {field.name for field in fields}:
+        return False
+    return all(_fits([value.get(field.name) for value in present], field.type) for field in fields)
+
+
+def _python_types(kind: pa.DataType) -> frozenset[type] | None:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return frozenset({str, type(None)})
+    if pa.types.is_boolean(kind):
+        return frozenset({bool, type(None)})
+    if pa.types.is_integer(kind):
+        return frozenset({int, type(None)})
+    if pa.types.is_floating(kind):
+        return frozenset({float, int, type(None)})
+    return None
+
+
+def schema_of(records: Sequence[Record]) -> pa.Schema:
+    """The columns and types most of the records agree on.
+
+    A whole number among fractions is a number, null is nothing; of two kinds that exclude each other the more
+    frequent one is taken, and the records of the other are found bad when they are read.
+
+    Example:
+        >>> [str(f.type) for f in schema_of([{"n": 1, "t": "a"}, {"n": 0.5, "t": "b"}, {"t": 3}])]
+        ['double', 'string']
+    """
+    columns = dict[str, list[Any]]()
+    for record in records:
+        for name, value in record.items():
+            columns.setdefault(name, []).append(value)
+    return pa.schema([(name, _kind(values)) for name, values in columns.items()])
+
+
+def _kind(values: list[Any]) -> pa.DataType:
+    families = dict[str, int]()
+    for value in values:
+        if value is not None:
+            family = _family(value)
+            families[family] = families.get(family, 0) + 1
+    if not families:
+        return pa.null()
+    chosen = max(families, key=lambda name: families[name])
+    match chosen:
+        case "text":
+            return pa.string()
+        case "truth":
+            return pa.bool_()
+        case "number":
+            fractions = any(type(value) is float for value in values)
+            return pa.float64() if fractions else pa.int64()
+        case "list":
+            return pa.list_(_kind([item for value in values if isinstance(value, list) for item in value]))
+        case _:
+            return pa.struct(list(schema_of([value for value in values if isinstance(value, dict)])))
+
+
+def _family(value: Any) -> str:
+    match value:
+        case bool():
+            return "truth"
+        case int() | float():
+            return "number"
+        case str():
+            return "text"
+        case list():
+            return "list"
+        case _:
+            return "struct"
+
+
+def unified(first: pa.Schema, second: pa.Schema) -> pa.Schema:
+    """Columns of both; where types differ, one that holds both, or else that of the first.
+
+    Example:
+        >>> one, other = pa.schema([("n", pa.int64())]), pa.schema([("n", pa.float64()), ("lang", pa.string())])
+        >>> unified(one, other).names, str(unified(one, other).field("n").type)
+        (['n', 'lang'], 'double')
+    """
+    kinds = {field.name: _plain(field.type) for field in first}
+    for field in second:
+        before = kinds.get(field.name, pa.null())
+        kinds[field.name] = _widened(before, _plain(field.type)) or before
+    return pa.schema(list(kinds.items()))
+
+
+def settled(schema: pa.Schema) -> pa.Schema:
+    """The schema with texts where nothing but null was seen."""
+    return pa.schema([(field.name, _settled(field.type)) for field in schema])
+
+
+def _settled(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_settled(kind.value_type))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        return pa.struct([(field.name, _settled(field.type)) for field in fields])
+    return kind
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
+def _widened(kind: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The narrowest type that holds both, or ``None`` if there is none."""
+    if kind == other or pa.types.is_null(other):
+        return kind
+    try:
+        pair = [pa.schema([("x", kind)]), pa.schema([("x", other)])]
+        return cast("pa.DataType", pa.unify_schemas(pair, promote_options="permissive").field(0).type)
+    except pa.ArrowException:
+        return None
+
+
+def cast_batch(
+    table: pa.Table, schema: pa.Schema, required: Sequence[str], *, place: Callable[[int], str], quarantine: Quarantine
+) -> pa.RecordBatch:
+    """Typed rows in the columns of a read: what is missing is null, integers widen to floats.
+
+    Raises:
+        DataError: A column is of a type that cannot be turned into that of the read without loss.
+    """
+    arrays = list[pa.Array]()
+    for field in schema:
+        if field.name not in table.column_names:
+            arrays.append(pa.nulls(table.num_rows, field.type))
+            continue
+        column = table[field.name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if column.type != field.type:
+            if _widened(_plain(column.type), field.type) != field.type:
+                raise DataError(
+                    f'column "{field.name}" is {column.type} here and {field.type} in other files',
+                    code="data.wrong-type",
+                    where=place(0),
+                    hint="name the columns to read, so that others do not matter",
+                )
+            column = column.cast(field.type)
+        arrays.append(pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], field.type))
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    valid = np.ones(batch.num_rows, np.bool_)
+    for name in required:
+        column = batch.column(name)
+        if column.null_count:
+            null = column.is_null().to_numpy(zero_copy_only=False) & valid
+            valid &= ~null
+            for row in np.flatnonzero(null).tolist():
+                record = batch.slice(row, 1).to_pylist()[0]
+                quarantine.add(where=place(row), reason=f'field "{name}" is null', record=record)
+    return batch if valid.all() else batch.filter(pa.array(valid))
