@@ -109,7 +109,7 @@ def tally_batch(batch: Batch, filters: Sequence[Criterion], hashing: Hashing) ->
         for plain, stat in zip(criterion.op.stats, criterion.stats, strict=True):
             columns[stat] = pl.Series(stat, measured[plain])
     texts, words = batch.text(hashing.text_key), batch.words(hashing.text_key)
-    documents = sip_hash(_text_hashes(texts), hashing.key)
+    documents = sip_hash(text_hashes(texts), hashing.key)
     hashes, starts = kernels.shingles(words, WORDS)
     shingles = sip_hash(hashes, hashing.key)
     chars = batch.scan(hashing.text_key).chars
@@ -145,6 +145,14 @@ def tally_table(table: StatsTable, filters: Sequence[Criterion]) -> Tally:
     return Tally(sources, Drops.of({c.name: ~what_if.passes(c) for c in filters}, chars))
 
 
+def text_hashes(texts: pl.Series) -> np.ndarray:
+    """Hashes of texts without the blanks around them; the same for every owner, whatever the versions installed."""
+    import xxhash
+
+    stripped: Iterator[str] = iter(texts.str.strip_chars())
+    return np.fromiter((xxhash.xxh3_64_intdigest(t.encode()) for t in stripped), np.uint64, len(texts))
+
+
 def _merged(total: Tally | None, found: Tally) -> Tally:
     return found if total is None else total.merge(found)
 
@@ -173,11 +181,3 @@ def _sources(batch: Batch) -> tuple[list[str], np.ndarray]:
     column = batch.frame["source"].cast(pl.String).fill_null("")
     names, codes = np.unique(column.to_numpy(), return_inverse=True)
     return [str(name) for name in names], codes
-
-
-def _text_hashes(texts: pl.Series) -> np.ndarray:
-    """Hashes of texts without the blanks around them; the same for every owner, whatever the versions installed."""
-    import xxhash
-
-    stripped: Iterator[str] = iter(texts.str.strip_chars())
-    return np.fromiter((xxhash.xxh3_64_intdigest(t.encode()) for t in stripped), np.uint64, len(texts))

@@ -10,6 +10,7 @@ the filters alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -154,6 +155,11 @@ class WhatIf:
             changes: Filters by name, with their new settings.
         """
         return self.count(self.mask(changes))
+
+    def changed(self, changes: Mapping[str, Filter]) -> WhatIf:
+        """The same table asked with some filters changed for good."""
+        filters = [replace(c, op=changes.get(c.name, c.op)) for c in self.filters]
+        return WhatIf(self.table, filters)
 
     def move(self, name: str, *, low: float | None = None, high: float | None = None) -> Kept:
         """What is kept if one filter's thresholds move; ``None`` leaves one where it is."""
