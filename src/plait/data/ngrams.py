@@ -1,8 +1,8 @@
 """Compiled loops that look for runs of items (characters, words) that repeat within a text.
 
-Runs are compared by 64-bit rolling hashes. A first pass throws each run into one of eight slots per run: what is
-alone in its slot is alone in the text, which bounds the share of repeated runs from above. The exact count then
-needs a table for the few runs that share a slot, so small that it stays in the fastest memory.
+Runs are compared by 64-bit rolling hashes. A first pass throws the runs into slots, eight for each: what is alone in
+its slot is alone in the text, and how full the fullest slots are bounds the share of repeated runs from above. The
+exact count then needs a table for the few runs that share a slot, so small that it stays in the fastest memory.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def repetition(values: np.ndarray, starts: np.ndarray, size: int, *, top: bool) 
     return _repetition(values, starts, size, top, False)
 
 
-def repetition_bound(values: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+def repetition_bound(values: np.ndarray, starts: np.ndarray, size: int, *, top: bool = False) -> np.ndarray:
     """An upper bound on `repetition` at a third of its cost, float64 ``[texts]``."""
-    return _repetition(values, starts, size, False, True)
+    return _repetition(values, starts, size, top, True)
 
 
 def character_repetition(texts: pl.Series, size: int) -> np.ndarray:
@@ -68,23 +68,38 @@ def _slots(total: int) -> int:
 
 
 @compiled
-def _bound(values: np.ndarray, start: int, length: int, size: int, power: int, seen: np.ndarray) -> float:
-    """Share of the runs of one text that share a slot; ``seen`` has a power of two of slots and is cleared here."""
+def _bound(values: np.ndarray, start: int, length: int, size: int, power: int, top: bool, seen: np.ndarray) -> float:
+    """An upper bound on `_exact`; ``seen`` has a power of two of slots and is cleared here."""
+    total = length - size + 1
     seen[:] = 0
     mask = np.uint64(len(seen) - 1)
     h = _ZERO
-    shared = 0
+    # of[c] slots hold c runs; what a full slot cannot count is added on top.
+    of = np.zeros(257, np.int64)
+    beyond = 0
     for i in range(start, start + size - 1):
         h = h * _BASE + (np.uint64(values[i]) + _ONE)
     for i in range(start + size - 1, start + length):
         h = h * _BASE + (np.uint64(values[i]) + _ONE)
         slot = ((h ^ (h >> _SHIFT)) * _MIX >> _SHIFT) & mask
-        count = seen[slot]
-        # The first comer of a shared slot is counted with the second.
-        shared += np.int64(count != 0) + np.int64(count == 1)
-        seen[slot] = 1 + np.int64(count != 0)
+        count = np.int64(seen[slot])
+        if count == 0:
+            seen[slot] = 1
+        elif count == 255:
+            beyond += 1
+        else:
+            seen[slot] = count + 1
+            of[count] -= 1
+            of[count + 1] += 1
         h -= power * (np.uint64(values[i - size + 1]) + _ONE)
-    return shared / (length - size + 1)
+    # The k most frequent runs are in k slots at most, and so are no more than the k fullest slots hold.
+    left = np.int64(np.sqrt(total)) if top else total
+    shared = beyond
+    for count in range(255, 1, -1):
+        taken = min(of[count], left)
+        shared += taken * count
+        left -= taken
+    return shared / total
 
 
 @compiled
@@ -167,7 +182,7 @@ def _repetition(values: np.ndarray, starts: np.ndarray, size: int, top: bool, bo
         if slots > len(seen):
             seen = np.empty(slots, np.uint8)
         if bound:
-            out[d] = _bound(values, start, length, size, power, seen[:slots])
+            out[d] = _bound(values, start, length, size, power, top, seen[:slots])
         else:
             out[d] = _exact(values, start, length, size, power, top, seen[:slots], runs)
     return out
@@ -201,11 +216,11 @@ def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, bound
         if slots > len(seen):
             seen = np.empty(slots, np.uint8)
         if beyond >= 0x80 and bound:
-            out[d] = _bound(points, 0, length, size, power, seen[:slots])
+            out[d] = _bound(points, 0, length, size, power, True, seen[:slots])
         elif beyond >= 0x80:
             out[d] = _exact(points, 0, length, size, power, True, seen[:slots], runs)
         elif bound:
-            out[d] = _bound(data, start, length, size, power, seen[:slots])
+            out[d] = _bound(data, start, length, size, power, True, seen[:slots])
         else:
             out[d] = _exact(data, start, length, size, power, True, seen[:slots], runs)
     return out
