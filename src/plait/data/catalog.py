@@ -8,6 +8,7 @@ from plait.data.ops.duplicates import catalog as duplicates
 from plait.data.ops.filters import catalog as filters
 from plait.data.ops.llm import catalog as llm
 from plait.data.ops.pairs import catalog as pairs
+from plait.data.ops.quality import catalog as quality
 from plait.data.ops.rewrite import catalog as rewrite
 from plait.data.ops.select import catalog as select
 
@@ -20,6 +21,7 @@ OPS: dict[str, Entry] = dict(
             **duplicates.OPS,
             **select.OPS,
             **pairs.OPS,
+            **quality.OPS,
             **llm.OPS,
         }.items()
     )

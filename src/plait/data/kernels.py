@@ -122,11 +122,11 @@ def words(texts: pl.Series) -> Words:
     return _exactly(texts, np.flatnonzero(odd), found) if odd.any() else found
 
 
-def hash_strings(strings: Sequence[str]) -> np.ndarray:
+def hash_strings(strings: Sequence[str] | pl.Series) -> np.ndarray:
     """Hashes of strings, uint64 ``[strings]``, the same that `words` gives to words."""
     import polars as pl
 
-    return _hash_strings(*buffers(pl.Series(list(strings), dtype=pl.String)))
+    return _hash_strings(*buffers(pl.Series(strings, dtype=pl.String)))
 
 
 def character_codes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -41,10 +41,7 @@ class PairLengthBiasFilter(RangeFilter):
 
     def value(self, batch: Batch) -> np.ndarray:
         """Logarithm of the ratio of lengths."""
-        chosen, rejected = (
-            plain(batch, key).str.len_chars().to_numpy() for key in (self.chosen_key, self.rejected_key)
-        )
-        return np.log((chosen + 1.0) / (rejected + 1.0))
+        return _length_log_ratio(batch, self.chosen_key, self.rejected_key)
 
     def bounds(self) -> Bounds:
         """Least and greatest."""
@@ -159,10 +156,7 @@ class PairWeightMapper(Mapper):
     def weights(self, batch: Batch) -> np.ndarray:
         """Weight of each pair, float64 ``[rows]``; not a number where a score is missing."""
         if self.rule == "length":
-            chosen, rejected = (
-                plain(batch, k).str.len_chars().to_numpy() for k in (self.chosen_key, self.rejected_key)
-            )
-            return np.exp(-np.abs(np.log((chosen + 1.0) / (rejected + 1.0))) / self.temperature)
+            return np.exp(-np.abs(_length_log_ratio(batch, self.chosen_key, self.rejected_key)) / self.temperature)
         margin = _scores(batch, self.chosen_score_key) - _scores(batch, self.rejected_score_key)
         # tanh does not overflow where exp would.
         confidence = np.tanh(margin / (2 * self.temperature))
