@@ -97,7 +97,8 @@ def describe_tuning(tuned: Tuned, report: StageReport) -> None:
     rows: list[list[str | int | float | None]] = [
         [name, field, value] for name, fields in tuned.settings.items() for field, value in fields.items()
     ]
-    rows += [[f"source {name}", "weight", round(weight, 4)] for name, weight in tuned.mixture.items()]
+    for name, weight in tuned.mixture.items():
+        rows.append([f"source {name}", "weight", round(weight, 4)])
     report.tables.append(Table(title="The best point", columns=["of", "setting", "value"], rows=rows))
     best, points = tuned.trials[0].value if tuned.trials else 0.0, list[tuple[float, float]]()
     for number, trial in enumerate(tuned.trials, 1):
