@@ -20,6 +20,11 @@ OPS: dict[str, Entry] = {
         "Keeps texts by repeated runs of characters.",
         "data",
     ),
+    "flagged_words_filter": Entry(
+        "plait.data.ops.filters.word_lists:FlaggedWordsFilter",
+        "Keeps texts with few words of a list of flagged words.",
+        "data",
+    ),
     "maximum_line_length_filter": Entry(
         "plait.data.ops.filters.lines:MaximumLineLengthFilter",
         "Keeps texts by the length of the longest line.",
@@ -28,6 +33,26 @@ OPS: dict[str, Entry] = {
     "special_characters_filter": Entry(
         "plait.data.ops.filters.characters:SpecialCharactersFilter",
         "Keeps texts by punctuation, digits, symbols.",
+        "data",
+    ),
+    "specified_field_filter": Entry(
+        "plait.data.ops.filters.fields:SpecifiedFieldFilter",
+        "Keeps rows whose field has one of given values.",
+        "data",
+    ),
+    "specified_numeric_field_filter": Entry(
+        "plait.data.ops.filters.fields:SpecifiedNumericFieldFilter",
+        "Keeps rows whose field is a number in a range.",
+        "data",
+    ),
+    "stopwords_filter": Entry(
+        "plait.data.ops.filters.word_lists:StopWordsFilter",
+        "Keeps texts with enough of a language's commonest words.",
+        "data",
+    ),
+    "suffix_filter": Entry(
+        "plait.data.ops.filters.fields:SuffixFilter",
+        "Keeps rows that come from files with given suffixes.",
         "data",
     ),
     "text_length_filter": Entry(
