@@ -1,17 +1,31 @@
-"""Mappers of characters that went wrong."""
+"""Mapper of characters that went wrong."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import re
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import field_validator
 
 from plait.core.optional import require
-from plait.data.op import Mapper
+from plait.data.op import Cost, Mapper, Need
+from plait.data.ops.clean.lines import judge_lines, judge_strings, replace_characters
+from plait.data.ops.clean.mojibake import ASK, SIMPLE, UNSTABLE, tables
+from plait.data.ops.clean.splice import splice, strings
+from plait.data.utf8 import buffers
 
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Sequence
 
-_MAY_CHANGE = r"[^\t\n\x20-\x25\x27-\x7e]"
-"""Text of tabs, newlines and printable ASCII without ``&`` is never changed by ftfy."""
+    from plait.data.batch import Batch
+
+_SEGMENT = 1_000_000  # characters ftfy looks at together at most
+_CACHED = 500  # longer lines are rarely seen twice
+_NESTED = re.compile(r"&((?:amp;|AMP;|#38;|#x26;){2})(?:amp;|AMP;|#38;|#x26;)+")
 
 
 class FixUnicodeMapper(Mapper):
@@ -23,28 +37,91 @@ class FixUnicodeMapper(Mapper):
         >>> FixUnicodeMapper().rewrite_texts(["cafÃ© &amp; bar"])
         ['café & bar']
 
-    Source: Data-Juicer 1.6.1, ``fix_unicode_mapper`` (``ftfy.fix_text``).
+    Source: Data-Juicer 1.6.1, ``fix_unicode_mapper`` (``ftfy.fix_text`` 6.3). Lines that may hold mojibake or
+    entities go through ftfy; quotes, ligatures, widths and line breaks of all others are replaced by table.
     """
 
-    python_rows = True
+    cost: ClassVar[Cost] = "scan"
+    needs: ClassVar[frozenset[Need]] = frozenset({"chars"})
 
     normalization: Literal["NFC", "NFKC", "NFD", "NFKD"] = "NFC"
     """Unicode form of the result."""
 
-    def rewrite(self, text: pl.Expr) -> pl.Expr:
-        """Runs ftfy over the texts it can change, and over no other."""
-        import polars as pl
+    @field_validator("normalization", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) and value else (value or "NFC")
 
-        ftfy = require("ftfy", extra="data", feature="fix_unicode_mapper")
+    def rewrite(self, batch: Batch) -> pl.Series:
+        """Finds the lines that may change, changes them, and puts them back."""
+        texts = batch.text(self.text_key)
+        data, starts = buffers(texts)
+        spans, needs, unescape, long = judge_lines(data, starts, tables(self.normalization), _SEGMENT)
+        if len(spans):
+            new, new_starts = buffers(self._changed(data, spans, needs, unescape))
+            texts = splice(data, starts, spans, new, new_starts)
+        if long.any():
+            rows = np.flatnonzero(long)
+            fixed = [_fix_whole(text, self.normalization) for text in texts.gather(rows).to_list()]
+            texts = texts.clone().scatter(rows, pl.Series(fixed, dtype=pl.String))
+        return texts
 
-        def fix(texts: pl.Series) -> pl.Series:
-            changed = [ftfy.fix_text(t, normalization=self.normalization) for t in texts]
-            return pl.Series(texts.name, changed, dtype=pl.String)
+    def _changed(self, data: np.ndarray, spans: np.ndarray, needs: np.ndarray, unescape: np.ndarray) -> pl.Series:
+        """What becomes of some lines.
 
-        def fix_some(texts: pl.Series) -> pl.Series:
-            may_change = texts.str.contains(_MAY_CHANGE)
-            if not may_change.any():
-                return texts
-            return texts.scatter(may_change.arg_true(), fix(texts.filter(may_change)))
+        Simple ones get what one round of ftfy's steps gives, then are judged again, because its rounds go on until
+        nothing changes: those that need more after all continue in ftfy.
+        """
+        simple = np.flatnonzero((needs & ASK) == 0)
+        asked = np.flatnonzero(needs & ASK)
+        once = strings(*replace_characters(data, spans[simple], needs[simple] & SIMPLE, tables(self.normalization)))
+        unstable = np.flatnonzero(needs[simple] & UNSTABLE)
+        if len(unstable):
+            once = once.scatter(unstable, _normalised(once.gather(unstable).to_list(), self.normalization))
+        again = judge_strings(*buffers(once), tables(self.normalization), unescape[simple])
+        more = np.flatnonzero(again & (ASK | SIMPLE))
+        if len(more):
+            once = once.scatter(more, self._asked(once.gather(more).to_list(), unescape[simple[more]]))
+        if not len(asked):
+            return once
+        lines = [data[start:end].tobytes().decode() for start, end in spans[asked]]
+        order = np.empty(len(spans), np.int64)
+        order[simple] = np.arange(len(simple))
+        order[asked] = np.arange(len(simple), len(spans))
+        return pl.concat([once, self._asked(lines, unescape[asked])]).gather(order)
 
-        return text.map_batches(fix_some, return_dtype=pl.String, is_elementwise=True)
+    def _asked(self, lines: Sequence[str], unescape: np.ndarray) -> pl.Series:
+        fixed = [
+            (_fix_cached if len(line) <= _CACHED else _fix)(line, entities, self.normalization)
+            for line, entities in zip(lines, unescape.tolist(), strict=True)
+        ]
+        return pl.Series(fixed, dtype=pl.String)
+
+
+def _fix(line: str, unescape: bool, form: str) -> str:
+    ftfy: Any = require("ftfy", extra="data", feature="fix_unicode_mapper")
+    if unescape:
+        # ftfy resolves one level of "&amp;amp;amp;" per round; where there are many, that takes forever.
+        line = _NESTED.sub(r"&\1", line)
+    config = ftfy.TextFixerConfig(unescape_html=unescape, normalization=form, explain=False)
+    return ftfy.fix_and_explain(line, config).text
+
+
+_fix_cached = lru_cache(maxsize=1 << 16)(_fix)
+
+
+def _fix_whole(text: str, form: str) -> str:
+    """A text with a line so long that ftfy cuts it."""
+    parts = list[str]()
+    unescape = True
+    for line in re.split(r"(?<=\n)", text):
+        for at in range(0, len(line), _SEGMENT):
+            segment = line[at : at + _SEGMENT]
+            unescape = unescape and "<" not in segment
+            parts.append(_fix(segment, unescape, form))
+    return "".join(parts)
+
+
+def _normalised(lines: list[str], form: Literal["NFC", "NFKC", "NFD", "NFKD"]) -> pl.Series:
+    """All in one call: a control character, of which the lines hold none, keeps them apart."""
+    return pl.Series(unicodedata.normalize(form, "\0".join(lines)).split("\0"), dtype=pl.String)

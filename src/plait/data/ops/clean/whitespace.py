@@ -1,21 +1,20 @@
-"""Mappers of blanks."""
+"""Mapper of blanks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from plait.data.op import Mapper
+import numpy as np
+
+from plait.data.characters import BLANK, classes
+from plait.data.op import Cost, Mapper, Need
+from plait.data.ops.clean.splice import strings
+from plait.data.utf8 import buffers, compiled, point, width
 
 if TYPE_CHECKING:
     import polars as pl
 
-# Python's str.strip() also removes these four, which Unicode does not call white space.
-_PYTHON_ONLY = "\x1c\x1d\x1e\x1f"
-_STRIPPED = (
-    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-) + _PYTHON_ONLY
-_BLANKS = r"[\t\x{84}\x{a0}\x{2000}-\x{200d}\x{202f}\x{205f}\x{2060}\x{3000}\x{fffc}]"
+    from plait.data.batch import Batch
 
 
 class WhitespaceNormalizationMapper(Mapper):
@@ -30,6 +29,63 @@ class WhitespaceNormalizationMapper(Mapper):
     Source: Data-Juicer 1.6.1, ``whitespace_normalization_mapper``.
     """
 
-    def rewrite(self, text: pl.Expr) -> pl.Expr:
+    cost: ClassVar[Cost] = "bytes"
+    needs: ClassVar[frozenset[Need]] = frozenset({"bytes"})
+
+    def rewrite(self, batch: Batch) -> pl.Series:
         """Strip, then replace: a zero-width blank at an end becomes a space that stays, as in Data-Juicer."""
-        return text.str.strip_chars(_STRIPPED).str.replace_all(_BLANKS, " ")
+        texts = batch.text(self.text_key)
+        out, starts, changed = _normalise(*buffers(texts), classes())
+        return strings(out, starts) if changed else texts
+
+
+@compiled
+def _is_blank(data: np.ndarray, i: int, end: int) -> bool:
+    """Whether the character at ``i``, not an ASCII one, is of those that become a space."""
+    b = data[i]
+    if b == 0xC2:
+        return data[i + 1] == 0x84 or data[i + 1] == 0xA0
+    if b == 0xE2:
+        c, d = data[i + 1], data[i + 2]
+        # U+2000 to U+200D, U+202F, U+205F, U+2060
+        return (c == 0x80 and (d <= 0x8D or d == 0xAF)) or (c == 0x81 and (d == 0x9F or d == 0xA0))
+    if b == 0xE3:
+        return data[i + 1] == 0x80 and data[i + 2] == 0x80
+    return b == 0xEF and data[i + 1] == 0xBF and data[i + 2] == 0xBC
+
+
+@compiled
+def _normalise(data: np.ndarray, starts: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """A blank never takes more bytes as a space, so the result fits into as many bytes as there were."""
+    out = np.empty(starts[-1] - starts[0], np.uint8)
+    out_starts = np.zeros(len(starts), np.int64)
+    k = 0
+    changed = False
+    for d in range(len(starts) - 1):
+        i, end = starts[d], starts[d + 1]
+        while i < end and kinds[point(data, i)] & BLANK:
+            i += width(data[i])
+        while end > i:
+            last = end - 1
+            while (data[last] & 0xC0) == 0x80:
+                last -= 1
+            if not kinds[point(data, last)] & BLANK:
+                break
+            end = last
+        changed |= end - i != starts[d + 1] - starts[d]
+        while i < end:
+            # Most bytes are plain; copying them one by one without another test is what is fast here.
+            b = data[i]
+            if b == 9:
+                out[k] = 32
+                changed = True
+            elif (b == 0xC2 or b == 0xE2 or b == 0xE3 or b == 0xEF) and _is_blank(data, i, end):
+                out[k] = 32
+                changed = True
+                i += width(b) - 1
+            else:
+                out[k] = b
+            i += 1
+            k += 1
+        out_starts[d + 1] = k
+    return out[:k], out_starts, changed
