@@ -37,7 +37,9 @@ def test_bins_of_parts_add_up_in_any_order(a, b, c):
 def test_percentiles_are_within_the_stated_error(values, share):
     exact = np.quantile(values, share, method="lower")
     # The rank itself is computed in floating point by both; a neighbour of it is right too.
-    near = [np.sort(values)[min(max(int(np.floor(share * (len(values) - 1))) + d, 0), len(values) - 1)] for d in (-1, 0, 1)]
+    near = [
+        np.sort(values)[min(max(int(np.floor(share * (len(values) - 1))) + d, 0), len(values) - 1)] for d in (-1, 0, 1)
+    ]
     found = Bins.of(values).quantile(share)
     assert any(abs(found - v) <= ACCURACY * abs(v) * (1 + 1e-6) + TINY for v in (exact, *near))
 

@@ -47,7 +47,9 @@ def _what_if(frame: pl.DataFrame, **settings) -> WhatIf:
 def test_figures_are_those_of_every_row_looked_at(low, high, ratio, seed):
     frame = _table(200, seed)
     what_if = _what_if(frame)
-    found = what_if.keep({LENGTH: TextLengthFilter(min_len=low, max_len=high), ALNUM: AlphanumericFilter(min_ratio=ratio)})
+    found = what_if.keep(
+        {LENGTH: TextLengthFilter(min_len=low, max_len=high), ALNUM: AlphanumericFilter(min_ratio=ratio)}
+    )
     kept = frame.filter(pl.col("text_len").is_between(low, high), pl.col("alnum_ratio") >= ratio)
     assert (found.overall.kept, found.overall.chars_kept) == (kept.height, kept["chars"].sum())
     assert found.overall.tokens_kept == kept["num_token"].sum()

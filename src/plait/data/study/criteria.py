@@ -138,7 +138,7 @@ def with_bounds(
         takes_whole = float not in _kinds(op, field)
         up = is_low == (closed if whole else op.reversed_range)
         changes[field] = (math.ceil(value) if up else math.floor(value)) if takes_whole else float(value)
-    return type(op).model_validate(op.model_dump() | changes)
+    return type(op).model_validate(op.model_dump(exclude_unset=True) | changes)
 
 
 def _kinds(op: RangeFilter, field: str) -> set[Any]:

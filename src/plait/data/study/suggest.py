@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
 from plait.data.op import Op, RangeFilter
 from plait.data.study.criteria import Criterion, Thresholds, thresholds, with_bounds
@@ -167,13 +168,9 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
     tails = dict[tuple[str, str], np.ndarray]()
     for criterion in _ranged(what_if):
         values = table.numbers(criterion.stats[0])
-        ordered = np.sort(values)
+        ranks = pl.Series(values)
         for side in _sides(criterion):
-            at = (
-                np.searchsorted(ordered, values, side="right")
-                if side == "low"
-                else len(values) - np.searchsorted(ordered, values, side="left")
-            )
+            at = ranks.rank("max", descending=side == "high").to_numpy()
             tails[criterion.name, side] = at / max(len(values), 1)
             depth = np.minimum(depth, tails[criterion.name, side])
     cut = _cut_depth(depth, weights, keep)
@@ -232,7 +229,9 @@ def applied(ops: Sequence[tuple[str, Op]], suggestions: Suggestions) -> list[tup
     for index, (name, op) in enumerate(ops):
         settings = suggestions.settings.get(f"{name}@{index}" if name in seen else name)
         seen.add(name)
-        changed.append((name, type(op).model_validate(op.model_dump() | settings) if settings else op))
+        changed.append(
+            (name, type(op).model_validate(op.model_dump(exclude_unset=True) | settings) if settings else op)
+        )
     return changed
 
 
@@ -274,8 +273,11 @@ def _suggestions(
             whole=bool((values == np.rint(values)).all()),
         )
         ops[criterion.name] = op
+        new = thresholds(op)
         changed: dict[str, Any] = {
-            f: getattr(op, f) for f in (place.low_field, place.high_field) if f and getattr(op, f) != getattr(old, f)
+            field: getattr(op, field)
+            for field, was, now in ((place.low_field, place.low, new.low), (place.high_field, place.high, new.high))
+            if field and was != now
         }
         if changed:
             settings[criterion.name] = changed
@@ -349,7 +351,7 @@ def _unbounded(op: RangeFilter) -> RangeFilter:
     """The filter with bounds that drop nothing."""
     place = thresholds(op)
     changes = {place.low_field: -sys.maxsize, place.high_field: sys.maxsize}
-    return type(op).model_validate(op.model_dump() | {f: v for f, v in changes.items() if f})
+    return type(op).model_validate(op.model_dump(exclude_unset=True) | {f: v for f, v in changes.items() if f})
 
 
 def _cut_depth(depth: np.ndarray, weights: np.ndarray, keep: float) -> float:
@@ -364,7 +366,7 @@ def _positions(what_if: WhatIf, labels: Mapping[str, bool]) -> np.ndarray:
     if not what_if.table.has("id"):
         ids = {str(at): at for at in range(what_if.table.rows)}
     else:
-        column = what_if.table.column("id").cast(str)
+        column = what_if.table.column("id").cast(pl.String)
         ids = {row_id: at for at, row_id in enumerate(column.to_list()) if row_id in labels}
     unknown = [row_id for row_id in labels if row_id not in ids]
     if unknown:
