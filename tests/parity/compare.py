@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+
 from parity.exceptions import Difference, What
 from parity.peer import Peer
-
 from plait.data.batch import ROW, Batch, RowsInMemory
 from plait.data.op import Barrier, Filter, Mapper, Op, RangeFilter, Reducer
 
@@ -58,9 +58,7 @@ def ours(kind: type[Op], settings: Sequence[Settings], rows: Sequence[Row]) -> l
             made[number].append(_changes(rows[number], new))
         return [{"made": made[i]} for i in range(len(rows))]
     if isinstance(first, Barrier):
-        dropped = [
-            set(op.decide(RowsInMemory(op, batch)).position.tolist()) for op in ops if isinstance(op, Barrier)
-        ]
+        dropped = [set(op.decide(RowsInMemory(op, batch)).position.tolist()) for op in ops if isinstance(op, Barrier)]
         return [{"kept": [i not in d for d in dropped]} for i in range(len(rows))]
     assert isinstance(first, Reducer)
     return [{"made": [row for frame in first.reduce([batch]) for row in frame.drop(ROW, strict=False).to_dicts()]}]
@@ -110,8 +108,7 @@ def unexplained(
         explaining = [
             d
             for d in known
-            if ("compat" in d.settings) == compat
-            and d.explains(name, mismatch.what, mismatch.settings, mismatch.row)
+            if ("compat" in d.settings) == compat and d.explains(name, mismatch.what, mismatch.settings, mismatch.row)
         ]
         used.update(explaining)
         if not explaining:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from parity import corpus
 from parity.peer import Peer, peer_python
 from parity.settings import FLAGGED, STOPWORDS

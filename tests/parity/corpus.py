@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from parity.edge_cases import BY_HAND, made
-
 from plait.data.sources import python_documents
 
 SHARE = Path("/usr/share")
@@ -86,7 +85,7 @@ def _translations(rng: random.Random) -> Iterator[str]:
         try:
             with path.open("rb") as file:
                 messages = gettext.GNUTranslations(file)
-        except (OSError, UnicodeDecodeError, ValueError):
+        except (OSError, LookupError, ValueError):
             continue  # a catalog in an encoding that it does not name
         found = [text for text in messages._catalog.values() if text]
         yield "\n".join(rng.sample(found, min(len(found), rng.choice([3, 20, 60]))))

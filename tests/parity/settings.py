@@ -152,5 +152,9 @@ SETTINGS: dict[str, list[Settings]] = {
 LEFT_OUT: dict[str, str] = {}
 """Operation → why it is not compared."""
 
-STOPWORDS = {"en": ["the", "a", "of", "and", "to", "in", "is"], "zh": ["的", "是", "一个", "的_是"], "de": ["der", "und"]}
+STOPWORDS = {
+    "en": ["the", "a", "of", "and", "to", "in", "is"],
+    "zh": ["的", "是", "一个", "的_是"],
+    "de": ["der", "und"],
+}
 FLAGGED = {"en": ["test", "error", "none"], "zh": ["错误", "文本"], "de": ["fehler"]}

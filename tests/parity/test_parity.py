@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from parity import compare
 from parity.exceptions import DIFFERENCES, Difference
 from parity.peer import Peer
 from parity.settings import LEFT_OUT, SETTINGS
-
 from plait.core.catalog import load
 from plait.data.catalog import OPS
 from plait.data.op import Filter, Mapper, Op
