@@ -25,6 +25,16 @@ OPS: dict[str, Entry] = {
         "Keeps texts with few words of a list of flagged words.",
         "data",
     ),
+    "general_field_filter": Entry(
+        "plait.data.ops.filters.expression:GeneralFieldFilter",
+        "Keeps rows for which a condition on their fields holds.",
+        "data",
+    ),
+    "language_id_score_filter": Entry(
+        "plait.data.ops.filters.language:LanguageIDScoreFilter",
+        "Keeps texts in given languages.",
+        "data",
+    ),
     "maximum_line_length_filter": Entry(
         "plait.data.ops.filters.lines:MaximumLineLengthFilter",
         "Keeps texts by the length of the longest line.",
