@@ -1,23 +1,24 @@
-"""Deduplicators: exact copies, and near copies."""
+"""Exact copies of documents."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, PositiveInt
+import numpy as np
 
-from plait.data.op import Deduplicator, Duplicates, Texts
+from plait.data.ops.duplicates.keeping import KeepOne
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
+    from plait.data.batch import Batch
+    from plait.data.op import Columns, Cost, Decision, Need, Rows
 
-_NON_CHARACTERS = r"\s+|\d+|[!-/:-@\[-`{-~]"
+_NON_CHARACTERS = r"[\s\x1c-\x1f\d!-/:-@\[-`{-~]+"
 
 
-class DocumentDeduplicator(Deduplicator):
-    """Drops texts that equal another, blanks around them aside.
+class DocumentDeduplicator(KeepOne):
+    """Drops exact copies, blanks around them aside.
+
+    Texts are compared by 128-bit digests: 16 bytes per row on disk, 16 in memory while all are compared.
 
     Example:
         - document_deduplicator: {lowercase: true}
@@ -25,109 +26,38 @@ class DocumentDeduplicator(Deduplicator):
         >>> DocumentDeduplicator().find_in(["a text", "another", "a text "]).position
         array([2])
 
-    Source: Data-Juicer 1.6.1, ``document_deduplicator``; there the first in file order stays, here the lowest
-    id.
+    Source: Data-Juicer 1.6.1, ``document_deduplicator``.
     """
 
-    stat = "exact"
+    cost: ClassVar[Cost] = "bytes"
+    needs: ClassVar[frozenset[Need]] = frozenset({"bytes"})
+    stat: ClassVar[str] = "exact"
 
     lowercase: bool = False
     """Compare in lower case."""
     ignore_non_character: bool = False
     """Compare without blanks, digits and punctuation."""
 
-    def keys(self, texts: pl.Series) -> np.ndarray:
-        """128 bits of each text as one key of two columns."""
-        from plait.data.dedup import text_digests
+    def keys(self, batch: Batch) -> Columns:
+        """The digest of each text."""
+        from plait.data.dedup.exact import PYTHON_BLANKS, digests
 
+        texts = batch.text(self.text_key)
         if self.lowercase:
             texts = texts.str.to_lowercase()
         if self.ignore_non_character:
             texts = texts.str.replace_all(_NON_CHARACTERS, "")
-        return text_digests(texts.str.strip_chars())
+        return {"digest": digests(texts.str.strip_chars(PYTHON_BLANKS))}
 
-    def find(self, keys: np.ndarray, texts: Texts) -> Duplicates:
-        """Texts with the digest of an earlier one."""
-        from plait.data.dedup import find_equal
+    def decide(self, rows: Rows) -> Decision:
+        """Drop texts whose digest another has."""
+        from plait.data.dedup.clusters import Candidates, cluster
+        from plait.data.dedup.groups import Spill, groups_of
 
-        del texts
-        return find_equal(keys)
-
-
-class DocumentMinhashDeduplicator(Deduplicator):
-    """Drops texts that share most of their runs of words with another.
-
-    MinHash-LSH proposes candidates; each is verified by the Jaccard similarity of the two sets of shingles
-    before anything is dropped.
-
-    Unlike Data-Juicer 1.6.1, ``document_minhash_deduplicator``: candidates are verified; words end at any
-    blank, not at the space alone; a text shorter than one shingle has no near duplicates (there, all such
-    texts are duplicates of each other); the lowest id stays.
-
-    Example:
-        - document_minhash_deduplicator: {jaccard_threshold: 0.7}
-
-        >>> text = "the quick brown fox jumps over the lazy dog and then it rests"
-        >>> near = DocumentMinhashDeduplicator().find_in([text, "some other text of five words", text + " again"])
-        >>> near.position, near.similarity
-        (array([2]), array([0.9]))
-
-    Source: Broder 1997, "On the resemblance and containment of documents"; Leskovec et al., Mining of Massive
-    Datasets, 3.4.
-    """
-
-    stat = "jaccard"
-
-    tokenization: Literal["space"] = "space"
-    """What a token is: a run of characters that are no blanks."""
-    window_size: PositiveInt = 5
-    """Words per shingle."""
-    lowercase: bool = True
-    """Compare in lower case."""
-    ignore_pattern: str | None = None
-    """Regular expression (Rust syntax) of what is left out before comparing."""
-    num_permutations: PositiveInt = 256
-    """Length of a signature."""
-    jaccard_threshold: float = Field(default=0.7, gt=0, le=1)
-    """Least share of shingles in common, 0 to 1."""
-    num_bands: PositiveInt | None = None
-    """Bands of the signature; chosen with ``num_rows_per_band`` to fit the threshold when not given."""
-    num_rows_per_band: PositiveInt | None = None
-    """Rows per band."""
-
-    def keys(self, texts: pl.Series) -> np.ndarray:
-        """One key per band."""
-        from plait.data.dedup import band_keys, best_bands
-
-        bands, rows = best_bands(self.jaccard_threshold, self.num_permutations)
-        shingles, starts = self._shingles(texts)
-        return band_keys(
-            shingles,
-            starts,
-            permutations=self.num_permutations,
-            bands=self.num_bands or bands,
-            rows=self.num_rows_per_band or rows,
-        )
-
-    def find(self, keys: np.ndarray, texts: Texts) -> Duplicates:
-        """Texts whose verified similarity to a kept one reaches the threshold, directly or through others."""
-        import polars as pl
-
-        from plait.data.dedup import find_near
-
-        def shingle_sets(positions: list[int]) -> list[np.ndarray]:
-            import numpy as np
-
-            flat, starts = self._shingles(pl.Series(texts.fetch(positions), dtype=pl.String))
-            return [np.unique(flat[a:b]) for a, b in pairwise(starts)]
-
-        return find_near(keys, shingle_sets, threshold=self.jaccard_threshold)
-
-    def _shingles(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        from plait.data import kernels
-
-        if self.ignore_pattern:
-            texts = texts.str.replace_all(self.ignore_pattern, "")
-        if self.lowercase:
-            texts = texts.str.to_lowercase()
-        return kernels.shingle_hashes(texts.str.extract_all(r"\S+"), self.window_size)
+        candidates = Candidates(rows.count, Spill.of(rows))
+        for groups in groups_of(rows, "digest", slice(0, 2)):
+            candidates.add(groups)
+        preferred = self.preferred(rows, candidates.positions)
+        found = cluster(candidates, preferred, None, 1.0, {"bytes_per_row": 16})
+        found.value[:] = np.ones(len(found.position))
+        return found

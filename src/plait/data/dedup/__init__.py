@@ -1,0 +1,1 @@
+"""Duplicates: digests, signatures, verified clusters, and the index of what earlier releases hold."""

@@ -1,0 +1,167 @@
+"""Clusters of duplicates: candidates that share a key, verified, connected; one of each cluster stays.
+
+    candidates = Candidates(count, spill)
+    for band in range(bands):
+        for groups in groups_of(rows, "bands", slice(band, band + 1)):
+            candidates.add(groups)
+    decision = cluster(candidates, order, sets, threshold)
+
+Candidates stand in an order of preference (of the rows, of their ids, of a score), and the first of each cluster
+stays. In each group the others are compared with the first, those that are not similar to it with the first among
+themselves, and so on; rows already connected are not compared. Two rows that both stay have therefore been compared
+wherever they share a key, so finding duplicates among the survivors again finds none; and nothing depends on how the
+input was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from plait.data.dedup.groups import Groups, Spill
+from plait.data.dedup.sets import SetStore, fill, room_for, shared_with
+from plait.data.op import Decision
+from plait.data.utf8 import compiled
+
+
+class Candidates:
+    """All groups of rows that share a key, and which rows are in one: a byte per row, and the groups on disk.
+
+    Args:
+        count: Number of rows.
+        spill: Where groups go.
+    """
+
+    def __init__(self, count: int, spill: Spill) -> None:
+        self.groups = list[Groups]()
+        self._marked = np.zeros(count, np.bool_)
+        self._spill = spill
+
+    def add(self, groups: Groups) -> None:
+        """Some groups more; they are looked at in the order they come."""
+        if len(groups):
+            self._marked[groups.members] = True
+            self.groups.append(Groups(self._spill.keep(groups.members), self._spill.keep(groups.starts)))
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Rows in at least one group, int64, ascending."""
+        return np.flatnonzero(self._marked)
+
+
+def cluster(
+    candidates: Candidates, preferred: np.ndarray, sets: SetStore | None, threshold: float, about: Mapping[str, Any]
+) -> Decision:
+    """Drop all but the first of each cluster.
+
+    Args:
+        candidates: Rows that share a key.
+        preferred: Their positions, the best first, int64 ``[candidates]``.
+        sets: Their shingles in the same order, or ``None`` to take every candidate for a duplicate.
+        threshold: Least Jaccard similarity of a pair.
+        about: What else the facts tell.
+    """
+    by_position = np.argsort(preferred)
+    ascending = preferred[by_position]
+    parent = np.arange(len(preferred))
+    counts = np.zeros(3, np.int64)
+    values, start, size = (sets.values, sets.start, sets.size) if sets else (np.zeros(0, np.uint64), parent, parent)
+    for groups in candidates.groups:
+        places = by_position[np.searchsorted(ascending, groups.members)]
+        _connect(places, groups.starts, values, start, size, threshold if sets else -1.0, parent, counts)
+    roots = _roots(parent)
+    dropped = np.flatnonzero(roots != np.arange(len(roots)))
+    dropped = dropped[np.argsort(roots[dropped], kind="stable")]
+    similarity = sets.similarity(roots[dropped], dropped) if sets else np.full(len(dropped), np.nan)
+    sizes = np.unique(roots[dropped], return_counts=True)[1]
+    facts = {
+        "candidate_rows": len(preferred),
+        "compared": int(counts[0]),
+        "verified": int(counts[1]),
+        "rejected": int(counts[2]),
+        "clusters": len(sizes),
+        "largest_cluster": int(sizes.max()) + 1 if len(sizes) else 0,
+        # Clusters are connected by pairs; ends of a long chain may be unlike each other.
+        "linked_below_threshold": int((similarity < threshold).sum()),
+        **about,
+    }
+    return sorted_decision(preferred[dropped], preferred[roots[dropped]], similarity, facts)
+
+
+def sorted_decision(
+    position: np.ndarray, survivor: np.ndarray, value: np.ndarray, facts: Mapping[str, Any]
+) -> Decision:
+    """A decision with its rows in order."""
+    order = np.argsort(position)
+    return Decision(
+        position[order].astype(np.int64), survivor[order].astype(np.int64), value[order].astype(np.float64), facts
+    )
+
+
+@compiled
+def root_of(parent: np.ndarray, i: int) -> int:
+    """The first of the cluster of ``i``; paths are halved on the way."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def join(parent: np.ndarray, i: int, j: int) -> None:
+    """Make one cluster of two; the lower root stays."""
+    a, b = root_of(parent, i), root_of(parent, j)
+    parent[max(a, b)] = min(a, b)
+
+
+@compiled
+def _roots(parent: np.ndarray) -> np.ndarray:
+    out = np.empty(len(parent), np.int64)
+    for i in range(len(parent)):
+        out[i] = root_of(parent, i)
+    return out
+
+
+@compiled
+def _connect(
+    places: np.ndarray,
+    starts: np.ndarray,
+    values: np.ndarray,
+    start: np.ndarray,
+    size: np.ndarray,
+    threshold: float,
+    parent: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Compare within groups; a threshold below 0 takes every pair. Counts pairs compared, verified, rejected."""
+    table = np.zeros(room_for(size) if threshold >= 0 else 0, np.uint64)
+    for g in range(len(starts) - 1):
+        waiting = np.sort(places[starts[g] : starts[g + 1]])
+        left = len(waiting)
+        while left > 1:
+            leader, used, kept = waiting[0], 0, 0
+            for j in range(1, left):
+                other = waiting[j]
+                if root_of(parent, leader) == root_of(parent, other):
+                    continue
+                counts[0] += 1
+                similar = threshold < 0
+                if not similar:
+                    a, b = size[leader], size[other]
+                    # Shared values needed for the threshold; one less, so that rounding decides nothing.
+                    need = np.int64(threshold * (a + b) / (1 + threshold)) - 1
+                    if min(a, b) >= max(need, 1):
+                        if used == 0:
+                            used = fill(table, values[start[leader] : start[leader] + a])
+                        shared = shared_with(table, used, values[start[other] : start[other] + b], b - max(need, 0))
+                        similar = shared >= 0 and shared / (a + b - shared) >= threshold
+                if similar:
+                    join(parent, leader, other)
+                    counts[1] += 1
+                else:
+                    waiting[kept] = other
+                    kept += 1
+                    counts[2] += 1
+            left = kept

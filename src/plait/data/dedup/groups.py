@@ -1,0 +1,136 @@
+"""Rows that share a key, found in bounded memory: key by key, and of large inputs a range of keys at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plait.data.utf8 import compiled
+
+if TYPE_CHECKING:
+    from plait.data.op import Rows
+
+_BYTES_PER_ROW = 24
+"""What sorting takes: the key, the position, and the order."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Positions that share a key, two or more in each group.
+
+    Args:
+        members: Ascending in each group, int64 ``[members]``; groups in order of their keys.
+        starts: Where each group starts, int64 ``[groups + 1]``.
+    """
+
+    members: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+def groups_of(rows: Rows, name: str, columns: slice) -> Iterator[Groups]:
+    """Rows that agree in some columns of a key, in order of the first of them; rows of zeros are left alone.
+
+    The keys must be hashes: of an input too large to sort in ``rows.memory_bytes``, one range of keys is sorted
+    after the other. The groups and their order do not depend on that.
+    """
+    parts = -(-rows.count * _BYTES_PER_ROW // max(rows.memory_bytes, 1))
+    if parts <= 1:
+        yield group(rows.key(name, columns))
+        return
+    edges = [(part << 64) // parts for part in range(parts + 1)]
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        found, positions = list[np.ndarray](), list[np.ndarray]()
+        for start, part in rows.parts(name):
+            first = part[:, columns.start]
+            inside = np.flatnonzero((first >= np.uint64(low)) & (first <= np.uint64(high - 1)))
+            found.append(part[inside, columns])
+            positions.append(inside + start)
+        some = group(np.concatenate(found))
+        yield Groups(np.concatenate(positions)[some.members], some.starts)
+
+
+def group(keys: np.ndarray) -> Groups:
+    """Rows that agree in all columns.
+
+    Args:
+        keys: uint64 ``[rows, columns]``; rows of zeros are left alone.
+
+    Example:
+        >>> found = group(np.array([[7], [5], [7], [0], [0], [7]], np.uint64))
+        >>> found.members.tolist(), found.starts.tolist()
+        ([0, 2, 5], [0, 3])
+    """
+    keys = np.ascontiguousarray(keys)
+    return Groups(*_grouped(keys, np.argsort(keys[:, 0])))
+
+
+class Spill:
+    """Arrays kept in memory while there is room, and in files after that."""
+
+    def __init__(self, folder: Path | None, memory_bytes: int) -> None:
+        self._folder = folder
+        self._left = memory_bytes
+        self._written = 0
+
+    @classmethod
+    def of(cls, rows: Rows) -> Spill:
+        """Room for half of what a barrier may hold."""
+        need = rows.count * _BYTES_PER_ROW
+        return cls(rows.scratch if need > rows.memory_bytes // 8 else None, rows.memory_bytes // 2)
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """The same values, in memory or mapped from a file."""
+        self._left -= array.nbytes
+        if self._left >= 0 or self._folder is None or not len(array):
+            return array
+        path = self._folder / f"spill-{self._written}.npy"
+        self._written += 1
+        np.save(path, array, allow_pickle=False)
+        return np.load(path, mmap_mode="r")
+
+
+@compiled
+def _grouped(keys: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    n, columns = keys.shape
+    members, starts = np.empty(n, np.int64), np.empty(n // 2 + 2, np.int64)
+    starts[0] = 0
+    k = groups = 0
+    i = 0
+    while i < n:
+        j = i + 1
+        while j < n and keys[order[j], 0] == keys[order[i], 0]:
+            j += 1
+        if j - i > 1:
+            run = np.sort(order[i:j])
+            left = len(run)
+            # Most runs are one group; those that differ in a later column are taken apart.
+            while left > 1:
+                first, begin, waiting = run[0], k, 0
+                zero = True
+                for c in range(columns):
+                    zero &= keys[first, c] == 0
+                for m in range(left):
+                    same = True
+                    for c in range(1, columns):
+                        same &= keys[run[m], c] == keys[first, c]
+                    if same:
+                        members[k] = run[m]
+                        k += 1
+                    else:
+                        run[waiting] = run[m]
+                        waiting += 1
+                if k - begin > 1 and not zero:
+                    groups += 1
+                    starts[groups] = k
+                else:
+                    k = begin
+                left = waiting
+        i = j
+    return members[:k].copy(), starts[: groups + 1].copy()

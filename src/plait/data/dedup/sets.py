@@ -1,0 +1,162 @@
+"""The shingle sets of candidates, and their exact Jaccard similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plait.data.utf8 import compiled
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from plait.data.op import Rows
+
+_ROWS_AT_ONCE = 4_096
+"""Texts fetched at a time."""
+
+Sets = tuple[np.ndarray, np.ndarray]
+"""Values of all sets, uint64, each once per set, and where each set starts, int64 ``[sets + 1]``."""
+
+
+@dataclass(frozen=True)
+class SetStore:
+    """Sets one after the other, in memory or mapped from a file.
+
+    Args:
+        values: uint64 ``[values]``.
+        start: Where each set starts, int64 ``[sets]``.
+        size: How many values it has, int64 ``[sets]``.
+    """
+
+    values: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, starts: np.ndarray) -> SetStore:
+        """Sets that lie one after the other."""
+        return cls(values, starts[:-1], np.diff(starts))
+
+    def similarity(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Jaccard similarity of pairs of sets, float64 ``[pairs]``; 0 where one is empty. Fast where equal
+        entries of ``first`` stand together.
+        """
+        return _similarities(first, second, self.values, self.start, self.size)
+
+
+def fetch_sets(rows: Rows, text_key: str, positions: np.ndarray, sets_of: Callable[[pl.Series], Sets]) -> SetStore:
+    """The sets of some rows, ``[positions]``.
+
+    Texts are read some at a time, in the order of the rows; of sets too large for memory, a file in
+    ``rows.scratch`` is mapped.
+    """
+    order = np.argsort(positions, kind="stable")
+    start, size = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
+    parts, held, done = list[np.ndarray](), 0, 0
+    path = None
+    for some, (values, at) in _batches(rows, text_key, positions, order, sets_of):
+        start[some], size[some] = at[:-1] + done, np.diff(at)
+        done += len(values)
+        parts.append(values)
+        held += values.nbytes
+        if held > rows.memory_bytes // 4:
+            path = path or rows.scratch / "sets.u64"
+            with path.open("ab") as file:
+                for part in parts:
+                    part.tofile(file)
+            parts, held = [], 0
+    if path is None:
+        return SetStore(np.concatenate([*parts, np.zeros(0, np.uint64)]), start, size)
+    with path.open("ab") as file:
+        for part in parts:
+            part.tofile(file)
+    return SetStore(np.memmap(path, np.uint64, mode="r"), start, size)
+
+
+def _batches(
+    rows: Rows, text_key: str, positions: np.ndarray, order: np.ndarray, sets_of: Callable[[pl.Series], Sets]
+) -> Iterator[tuple[np.ndarray, Sets]]:
+    for begin in range(0, len(order), _ROWS_AT_ONCE):
+        some = order[begin : begin + _ROWS_AT_ONCE]
+        yield some, sets_of(rows.fetch(text_key, positions[some]).fill_null(""))
+
+
+def jaccard(first: np.ndarray, second: np.ndarray) -> float:
+    """Shared over all distinct values of two sets, 0 if one is empty.
+
+    Example:
+        >>> jaccard(np.array([1, 2, 3], np.uint64), np.array([2, 3, 4], np.uint64))
+        0.5
+    """
+    both = SetStore.of(
+        np.concatenate([first, second]).astype(np.uint64), np.array([0, len(first), len(first) + len(second)])
+    )
+    return float(both.similarity(np.array([0]), np.array([1]))[0])
+
+
+@compiled
+def fill(table: np.ndarray, values: np.ndarray) -> int:
+    """Put a set into an empty part of a table; its size, a power of two, is returned. Zero is kept as one."""
+    size = 16
+    while size < 2 * len(values):
+        size *= 2
+    table[:size] = 0
+    mask = np.uint64(size - 1)
+    for value in values:
+        value = max(value, np.uint64(1))
+        slot = value & mask
+        while table[slot] != 0 and table[slot] != value:
+            slot = (slot + np.uint64(1)) & mask
+        table[slot] = value
+    return size
+
+
+@compiled
+def shared_with(table: np.ndarray, size: int, values: np.ndarray, allowed: int) -> int:
+    """How many values of a set are in a table; -1 as soon as more than ``allowed`` are not."""
+    mask = np.uint64(size - 1)
+    missing = 0
+    for value in values:
+        value = max(value, np.uint64(1))
+        slot = value & mask
+        while table[slot] != 0 and table[slot] != value:
+            slot = (slot + np.uint64(1)) & mask
+        if table[slot] == 0:
+            missing += 1
+            if missing > allowed:
+                return -1
+    return len(values) - missing
+
+
+@compiled
+def room_for(size: np.ndarray) -> int:
+    """Entries of a table that holds the largest of some sets."""
+    longest, room = 0, 16
+    for n in size:
+        longest = max(longest, n)
+    while room < 2 * longest:
+        room *= 2
+    return room
+
+
+@compiled
+def _similarities(
+    first: np.ndarray, second: np.ndarray, values: np.ndarray, start: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    out = np.zeros(len(first), np.float64)
+    table = np.zeros(room_for(size), np.uint64)
+    filled, used = -1, 0
+    for i in range(len(first)):
+        a, b = first[i], second[i]
+        if size[a] == 0 or size[b] == 0:
+            continue
+        if a != filled:
+            used = fill(table, values[start[a] : start[a] + size[a]])
+            filled = a
+        shared = shared_with(table, used, values[start[b] : start[b] + size[b]], size[b])
+        out[i] = shared / (size[a] + size[b] - shared)
+    return out

@@ -1,0 +1,43 @@
+"""Which one of a set of duplicates stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+import polars as pl
+from pydantic import model_validator
+
+from plait.data.op import Deduplicator
+
+if TYPE_CHECKING:
+    from plait.data.op import Rows
+
+Keep = Literal["first", "lowest_id", "best"]
+
+
+class KeepOne(Deduplicator):
+    """A deduplicator that can be told which row of each set stays."""
+
+    keep: Keep = "first"
+    """Which row stays: the first of the input, the one with the lowest ``id`` (then the order of the input does not
+    matter), or the one with the highest ``score_key``."""
+    score_key: str | None = None
+    """Field of the score for ``keep: best``; a row without one comes last."""
+
+    @model_validator(mode="after")
+    def _scored(self) -> Self:
+        if (self.keep == "best") != (self.score_key is not None):
+            raise ValueError("keep: best goes with score_key, the field of the score")
+        return self
+
+    def preferred(self, rows: Rows, positions: np.ndarray) -> np.ndarray:
+        """Positions, ascending as given, in order of preference."""
+        if self.keep == "first":
+            return positions
+        values = rows.fetch("id" if self.keep == "lowest_id" else self.score_key or "", positions)
+        if values.dtype.is_float():
+            values = values.fill_nan(None)
+        frame = pl.DataFrame({"value": values, "position": positions})
+        best = self.keep == "best"
+        return frame.sort("value", "position", descending=[best, False], nulls_last=True)["position"].to_numpy()
