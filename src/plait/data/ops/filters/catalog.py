@@ -30,14 +30,34 @@ OPS: dict[str, Entry] = {
         "Keeps rows for which a condition on their fields holds.",
         "data",
     ),
+    "in_context_influence_filter": Entry(
+        "plait.data.ops.filters.likelihood:InContextInfluenceFilter",
+        "Keeps texts by how they help a model with a task's examples.",
+        "data",
+    ),
+    "instruction_following_difficulty_filter": Entry(
+        "plait.data.ops.filters.likelihood:InstructionFollowingDifficultyFilter",
+        "Keeps answers by how much their question helps a model to foresee them.",
+        "data",
+    ),
     "language_id_score_filter": Entry(
         "plait.data.ops.filters.language:LanguageIDScoreFilter",
         "Keeps texts in given languages.",
         "data",
     ),
+    "llm_perplexity_filter": Entry(
+        "plait.data.ops.filters.likelihood:LLMPerplexityFilter",
+        "Keeps texts by a language model's perplexity.",
+        "data",
+    ),
     "maximum_line_length_filter": Entry(
         "plait.data.ops.filters.lines:MaximumLineLengthFilter",
         "Keeps texts by the length of the longest line.",
+        "data",
+    ),
+    "perplexity_filter": Entry(
+        "plait.data.ops.filters.perplexity:PerplexityFilter",
+        "Keeps texts by an n-gram or small neural model's perplexity.",
         "data",
     ),
     "special_characters_filter": Entry(

@@ -56,7 +56,6 @@ class AlphanumericFilter(RangeFilter):
     tokenizer, there one that is downloaded, is a setting here.
     """
 
-    stat = "alnum_ratio"
     needs = frozenset({"chars"})
 
     tokenization: bool = False
@@ -71,7 +70,7 @@ class AlphanumericFilter(RangeFilter):
     @property
     def stats(self) -> tuple[str, ...]:
         """One name for the share of characters, another for that of tokens."""
-        return ("alpha_token_ratio",) if self.tokenization else (self.stat,)
+        return ("alpha_token_ratio",) if self.tokenization else ("alnum_ratio",)
 
     def measure(self, batch: Batch) -> Columns:
         """The one number."""

@@ -72,9 +72,7 @@ class GeneralFieldFilter(FieldFilter):
         if tree is None:
             return {self.stats[0]: np.ones(len(batch))}
         try:
-            found = batch.frame.select(
-                pl.lit(0).alias(ROW + "_"), _truth(_Reader(batch.frame).read(tree)).alias("holds")
-            )
+            found = batch.frame.with_columns(_truth(_Reader(batch.frame).read(tree)).alias(_HOLDS))
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise DataError(
                 f'the condition "{self.filter_condition}" does not fit the fields: {str(error).splitlines()[0]}',

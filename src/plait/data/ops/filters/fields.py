@@ -123,7 +123,6 @@ class SpecifiedNumericFieldFilter(RangeFilter):
     the row is dropped (``compat: data-juicer``).
     """
 
-    stat = "specified_numeric_field"
     cost = "bytes"
     needs = frozenset({"fields"})
 

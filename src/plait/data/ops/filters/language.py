@@ -36,7 +36,7 @@ class LanguageIDScoreFilter(RangeFilter):
     downloads the large one, whose scores differ a little: give its file in ``model``.
     """
 
-    stat = "lang_score"
+    stats = ("lang", "lang_score")
     cost = "model"
     needs = frozenset({"chars"})
 
@@ -48,11 +48,6 @@ class LanguageIDScoreFilter(RangeFilter):
     """File of another fastText model that says languages, such as lid.176.bin."""
     sample_chars: int | None = None
     """Look at this many characters from the start only: quicker, but not the same on mixed texts."""
-
-    @property
-    def stats(self) -> tuple[str, ...]:
-        """The language, and how sure the model is."""
-        return ("lang", "lang_score")
 
     def measure(self, batch: Batch) -> Columns:
         """Language and score of the lower-cased text, its lines joined by blanks."""
