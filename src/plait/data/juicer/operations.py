@@ -1,0 +1,132 @@
+"""The operations of a Data-Juicer recipe, checked against those there are here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from plait.core.catalog import find, table
+from plait.core.problems import Problems, shorten
+from plait.data.juicer.flags import RUN_CONTROL
+from plait.errors import UsageError, nearest
+
+_MEDIA = ("image", "video", "audio", "phrase_grounding", "face", "vggt", "camera", "hand", "mesh", "s3_", "download")
+OpSetting = Mapping[str, Mapping[str, Any]]
+
+
+def read_operations(process: Any, text_key: str, problems: Problems, ignored: dict[str, list[str]]) -> list[OpSetting]:
+    """The list under ``process`` as `plait.data.plan.read_ops` takes it.
+
+    Args:
+        process: The list as it stands in the file.
+        text_key: The field operations work on that name none.
+        problems: Where mistakes are noted, each with its line.
+        ignored: Arguments without a meaning here → the operations that have them; added to.
+    """
+    if process is None:
+        return []
+    if not isinstance(process, Sequence) or isinstance(process, str):
+        problems.add("process is not a list", code="wrong-type", path=("process",), hint="- text_length_filter:")
+        return []
+    read = list[OpSetting]()
+    for index, item in enumerate(process):
+        named = {item: None} if isinstance(item, str) else item
+        if not isinstance(named, Mapping) or len(named) != 1:
+            problems.add(
+                f"operation {index + 1} is not one name with its settings",
+                code="wrong-type",
+                path=("process", index),
+                hint="write one per list item: - text_length_filter: {min_len: 10}",
+            )
+            continue
+        [(name, values)] = cast("Mapping[str, Any]", named).items()
+        at = ("process", index, name)
+        if values is not None and not isinstance(values, Mapping):
+            problems.add(
+                f"the settings of {name} are {shorten(values)}, not keys and values", code="wrong-type", path=at
+            )
+            continue
+        settings = _checked(name, dict(cast("Mapping[str, Any]", values or {})), text_key, at, problems, ignored)
+        if settings is not None:
+            read.append({name: settings})
+    return read
+
+
+def _checked(
+    name: str,
+    values: dict[str, Any],
+    text_key: str,
+    at: tuple[str | int, ...],
+    problems: Problems,
+    ignored: dict[str, list[str]],
+) -> dict[str, Any] | None:
+    try:
+        kind = find("op", name)
+    except UsageError:
+        _unknown(name, at, problems)
+        return None
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        problems.add(f'"{name}" is not an operation', code="unknown-op", path=at)
+        return None
+    taken = dict[str, Any]()
+    for key, value in values.items():
+        if key in RUN_CONTROL and key not in kind.model_fields:
+            ignored.setdefault(key, []).append(name)
+        else:
+            taken[key] = _finite(value)
+    if text_key != "text" and "text_key" in kind.model_fields and taken.get("text_key") is None:
+        taken["text_key"] = text_key
+    if taken.get("text_key", "") is None:
+        del taken["text_key"]
+    try:
+        kind.model_validate(taken)
+    except ValidationError as error:
+        _explain(error, name, kind, at, problems)
+        return None
+    return taken
+
+
+def _finite(value: Any) -> Any:
+    """Infinite bounds as the largest number: settings are finite here."""
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return sys.maxsize if value > 0 else -sys.maxsize
+    return value
+
+
+def _unknown(name: str, at: tuple[str | int, ...], problems: Problems) -> None:
+    known = table("op")
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    if not close and name.startswith(_MEDIA):
+        hint = "images, audio and video are not worked on here; leave it out"
+    else:
+        hint = nearest(name, known) if close else "`plait ls op` names all there are"
+    problems.add(f'no operation is called "{name}"', code="unknown-op", path=at, hint=hint)
+
+
+def _explain(
+    error: ValidationError, name: str, kind: type[BaseModel], at: tuple[str | int, ...], problems: Problems
+) -> None:
+    for item in error.errors():
+        key = str(item["loc"][0]) if item["loc"] else ""
+        if item["type"] == "extra_forbidden":
+            problems.add(
+                f'unknown key "{key}" of {name}',
+                code="unknown-key",
+                path=(*at, key),
+                hint=nearest(key, kind.model_fields),
+            )
+        elif item["type"] == "missing":
+            problems.add(f'{name} needs the key "{key}"', code="missing-key", path=at)
+        else:
+            message = str(item["msg"]).removeprefix("Value error, ")
+            shown = f"{key} of {name} is {shorten(item['input'])}: " if key else f"{name}: "
+            problems.add(
+                f"{shown}{message[:1].lower()}{message[1:]}",
+                code="bad-value",
+                path=(*at, key) if key else at,
+                hint=f"`plait show {name}` lists what it takes",
+            )
