@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.data.ops.clean.mojibake import ASK, SIMPLE
-from plait.data.utf8 import compiled, point, width
+from plait.data.ops.clean.mojibake import ASK, ENTITY, SIMPLE
+from plait.data.utf8 import compiled, point, starts_of, width
 
 if TYPE_CHECKING:
     from plait.data.ops.clean.mojibake import Tables
@@ -32,28 +32,46 @@ def judge_lines(
         ``[lines]``; and which texts have too long a line, bool ``[texts]``, of which there are no spans.
     """
     t = tables
-    return _judge_lines(data, starts, _signs(t), t.kinds, t.needs, t.masks, t.start, t.end, longest)
+    resolved = np.ones(len(starts) - 1, np.bool_)
+    spans, owner, needs, unescape = _judge(
+        data, starts, resolved, True, _signs(t), t.kinds, t.needs, t.masks, t.start, t.end
+    )
+    long = np.zeros(len(starts) - 1, np.bool_)
+    long[owner[spans[:, 1] - spans[:, 0] > longest]] = True
+    kept = ~long[owner]
+    return spans[kept], needs[kept], unescape[kept], long
 
 
 def judge_strings(data: np.ndarray, starts: np.ndarray, tables: Tables, unescape: np.ndarray) -> np.ndarray:
-    """What each string needs as one line, whatever newlines it holds, uint8 ``[strings]``."""
+    """What each string needs as one line, whatever newlines it holds, uint8 ``[strings]``.
+
+    Entities count where ``unescape`` is true, bool ``[strings]``.
+    """
     t = tables
-    return _judge_strings(data, starts, unescape, _signs(t), t.kinds, t.needs, t.masks, t.start, t.end)
+    _, owner, found, _ = _judge(data, starts, unescape, False, _signs(t), t.kinds, t.needs, t.masks, t.start, t.end)
+    needs = np.zeros(len(starts) - 1, np.uint8)
+    needs[owner] = found
+    return needs
 
 
 def replace_characters(
-    data: np.ndarray, spans: np.ndarray, change: np.ndarray, tables: Tables
+    data: np.ndarray, starts: np.ndarray, change: np.ndarray, tables: Tables
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spans with their simple characters replaced, one after the other: UTF-8, and where each starts.
+    """Strings with their simple characters replaced, as UTF-8 and starts again.
 
     Args:
-        data: UTF-8.
-        spans: Start and end of each, int64 ``[spans, 2]``.
-        change: Not 0 where there is something to replace; others are copied.
+        data: UTF-8 of all strings.
+        starts: Where each starts, int64 ``[strings + 1]``.
+        change: Whether there is something to replace, bool ``[strings]``; others are copied.
         tables: What to put.
     """
     t = tables
-    return _replace_characters(data, spans, change, t.kinds, t.needs, t.replacement, t.strings, t.string_starts)
+    return _replace_characters(data, starts, change, t.kinds, t.needs, t.replacement, t.strings, t.string_starts)
+
+
+def cut(data: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The strings in some spans, one after the other: UTF-8, and where each starts."""
+    return _cut(data, spans, starts_of(spans[:, 1] - spans[:, 0]))
 
 
 def _signs(tables: Tables) -> np.ndarray:
@@ -66,8 +84,7 @@ def _signs(tables: Tables) -> np.ndarray:
 
 @compiled
 def _is_entity(data: np.ndarray, i: int, end: int) -> bool:
-    """Whether ``&#?[0-9A-Za-z]{1,24};`` matches at the ampersand at ``i``."""
-    i += 1
+    """Whether ``#?[0-9A-Za-z]{1,24};`` matches at ``i``, after an ampersand."""
     if i < end and data[i] == 35:
         i += 1
     first = i
@@ -82,123 +99,75 @@ def _is_entity(data: np.ndarray, i: int, end: int) -> bool:
 @compiled
 def _judge(
     data: np.ndarray,
-    i: int,
-    end: int,
-    lines: bool,
-    unescape: bool,
-    signs: np.ndarray,
-    kinds: np.ndarray,
-    needs: np.ndarray,
-    masks: np.ndarray,
-    first: int,
-    last: int,
-) -> tuple[int, int, bool]:
-    """What the line that starts at ``i`` needs, where it ends, and whether it holds a less-than sign."""
-    state = _NONE
-    need = 0
-    entity = less = False
-    while i < end:
-        b = data[i]
-        if signs[b] == 0:
-            if state != _NONE:
-                state = ((state << _ONE) | first) & masks[kinds[b]]
-                if state & last:
-                    need |= ASK
-            i += 1
-            continue
-        if b < 0x80:
-            kind = kinds[b]
-            if b == _AMPERSAND:
-                entity = entity or _is_entity(data, i, end)
-            elif b == _LESS:
-                less = True
-        else:
-            kind = kinds[point(data, i)]
-        need |= needs[kind]
-        state = ((state << _ONE) | first) & masks[kind]
-        if state & last:
-            need |= ASK
-        i += width(b)
-        if b == _NEWLINE and lines:
-            break
-    if entity and unescape and not (less and lines):
-        need |= ASK
-    return need, i, less
-
-
-@compiled
-def _judge_lines(
-    data: np.ndarray,
     starts: np.ndarray,
+    unescape: np.ndarray,
+    split: bool,
     signs: np.ndarray,
     kinds: np.ndarray,
     needs: np.ndarray,
     masks: np.ndarray,
     first: int,
     last: int,
-    longest: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    room = 1024
-    spans, found, entities = np.empty((room, 2), np.int64), np.empty(room, np.uint8), np.empty(room, np.bool_)
-    long = np.zeros(len(starts) - 1, np.bool_)
+    """Lines that need something: their spans, texts, needs, and whether entities are resolved in them.
+
+    With ``split``, a text ends a line at each newline and resolves no entities from its first less-than sign on.
+    One loop for all, because a call for each line costs more than most lines do.
+    """
+    most = len(starts)
+    if split:
+        for i in range(starts[0], starts[-1]):
+            most += data[i] == _NEWLINE
+    spans, owner = np.empty((most, 2), np.int64), np.empty(most, np.int64)
+    found, entities = np.empty(most, np.uint8), np.empty(most, np.bool_)
     n = 0
     for d in range(len(starts) - 1):
         i, end = starts[d], starts[d + 1]
-        unescape = True
-        before = n
+        resolved = unescape[d]
         while i < end:
-            need, stop, less = _judge(data, i, end, True, unescape, signs, kinds, needs, masks, first, last)
-            unescape = unescape and not less
+            line = i
+            state = _NONE
+            need = 0
+            entity = False
+            while i < end:
+                if state == _NONE:
+                    # Plain ASCII starts no alternative of the automaton.
+                    while i < end and signs[data[i]] == 0:
+                        i += 1
+                    if i == end:
+                        break
+                b = data[i]
+                if b < 0x80:
+                    kind = kinds[b]
+                    i += 1
+                    if b == _AMPERSAND:
+                        entity = entity or _is_entity(data, i, end)
+                    elif b == _LESS and split:
+                        resolved = False
+                else:
+                    kind = kinds[point(data, i)]
+                    i += width(b)
+                need |= needs[kind]
+                state = ((state << _ONE) | first) & masks[kind]
+                if state & last:
+                    need |= ASK
+                if b == _NEWLINE and split:
+                    break
+            if entity and resolved:
+                need |= ENTITY
             if need:
-                if n == room:
-                    room *= 2
-                    spans, found, entities = _grown(spans, found, entities, room)
-                spans[n, 0], spans[n, 1] = i, stop
+                spans[n, 0], spans[n, 1] = line, i
+                owner[n] = d
                 found[n] = need
-                entities[n] = unescape
+                entities[n] = resolved
                 n += 1
-                long[d] |= stop - i > longest
-            i = stop
-        if long[d]:
-            n = before
-    return spans[:n], found[:n], entities[:n], long
-
-
-@compiled
-def _grown(
-    spans: np.ndarray, found: np.ndarray, entities: np.ndarray, room: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    more = np.empty((room, 2), np.int64), np.empty(room, np.uint8), np.empty(room, np.bool_)
-    more[0][: len(spans)] = spans
-    more[1][: len(spans)] = found
-    more[2][: len(spans)] = entities
-    return more
-
-
-@compiled
-def _judge_strings(
-    data: np.ndarray,
-    starts: np.ndarray,
-    unescape: np.ndarray,
-    signs: np.ndarray,
-    kinds: np.ndarray,
-    needs: np.ndarray,
-    masks: np.ndarray,
-    first: int,
-    last: int,
-) -> np.ndarray:
-    out = np.empty(len(starts) - 1, np.uint8)
-    for s in range(len(out)):
-        out[s], _, _ = _judge(
-            data, starts[s], starts[s + 1], False, unescape[s], signs, kinds, needs, masks, first, last
-        )
-    return out
+    return spans[:n].copy(), owner[:n].copy(), found[:n].copy(), entities[:n].copy()
 
 
 @compiled
 def _replace_characters(
     data: np.ndarray,
-    spans: np.ndarray,
+    starts: np.ndarray,
     change: np.ndarray,
     kinds: np.ndarray,
     needs: np.ndarray,
@@ -206,16 +175,13 @@ def _replace_characters(
     strings: np.ndarray,
     string_starts: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    size = np.int64(0)
-    for s in range(len(spans)):
-        size += spans[s, 1] - spans[s, 0]
     # No replacement is longer than four times what it stands for; pages never written to cost nothing.
-    out = np.empty(4 * size, np.uint8)
-    out_starts = np.zeros(len(spans) + 1, np.int64)
+    out = np.empty(4 * (starts[-1] - starts[0]), np.uint8)
+    out_starts = np.zeros(len(starts), np.int64)
     k = 0
-    for s in range(len(spans)):
-        i, end = spans[s, 0], spans[s, 1]
-        if change[s] == 0:
+    for s in range(len(starts) - 1):
+        i, end = starts[s], starts[s + 1]
+        if not change[s]:
             out[k : k + end - i] = data[i:end]
             k += end - i
             i = end
@@ -244,3 +210,11 @@ def _replace_characters(
             i += w
         out_starts[s + 1] = k
     return out[:k].copy(), out_starts
+
+
+@compiled
+def _cut(data: np.ndarray, spans: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    out = np.empty(starts[-1], np.uint8)
+    for s in range(len(spans)):
+        out[starts[s] : starts[s + 1]] = data[spans[s, 0] : spans[s, 1]]
+    return out, starts

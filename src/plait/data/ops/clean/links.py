@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -76,7 +76,11 @@ def _signs() -> np.ndarray:
 @compiled
 def _runs(data: np.ndarray, starts: np.ndarray, signs: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """Runs without ASCII blanks and angle brackets that may hold a link, int64 ``[runs, 2]``."""
-    found = np.empty((1024, 2), np.int64)
+    most = 0
+    for i in range(starts[0], starts[-1]):
+        most += signs[data[i]] == _MARK
+    # Room for the most there can be, because growing it inside the loop makes every round slow.
+    found = np.empty((most, 2), np.int64)
     n = 0
     for d in range(len(starts) - 1):
         start, end = starts[d], starts[d + 1]
@@ -92,15 +96,11 @@ def _runs(data: np.ndarray, starts: np.ndarray, signs: np.ndarray, kinds: np.nda
                         worth = _may_be(data, start, i, end, kinds)
                     continue
             if worth:
-                if n == len(found):
-                    grown = np.empty((2 * n, 2), np.int64)
-                    grown[:n] = found
-                    found = grown
                 found[n, 0], found[n, 1] = run, i
                 n += 1
                 worth = False
             run = i + 1
-    return found[:n]
+    return found[:n].copy()
 
 
 @compiled

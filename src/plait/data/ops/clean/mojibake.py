@@ -13,17 +13,20 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from plait.core.optional import require
 
-SIMPLE, UNSTABLE, ASK = 1, 2, 4
-"""What a line needs: characters replaced one by one; the Unicode form restored; ftfy itself."""
+Form = Literal["NFC", "NFKC", "NFD", "NFKD"]
+
+SIMPLE, UNSTABLE, ASK, ENTITY = 1, 2, 4, 8
+"""What a line needs: characters replaced one by one; the Unicode form restored; ftfy itself; entities resolved."""
 
 _POINTS = sys.maxunicode + 1
-_SIMPLE_POINTS = 0x10000  # ftfy replaces none beyond them one by one
+_BASIC = 0x10000  # beyond, no character is in a category or replaced alone
+_ASSIGNED = 0x34000  # beyond, no character has a decomposition or a combining class
 
 # Categories by name, single characters as they are; leading ASCII letters and blanks are left out.
 _RULES = r"""
@@ -85,26 +88,28 @@ class Tables:
 
 
 @cache
-def tables(form: str) -> Tables:
+def tables(form: Form) -> Tables:
     """The tables for a Unicode form: NFC, NFKC, NFD or NFKD."""
     masks, start, end = _automaton()
-    needs = np.zeros(_POINTS, np.uint8)
     unstable = _unstable(form)
-    needs[unstable] |= UNSTABLE
+    needs = np.where(unstable, np.uint8(UNSTABLE), np.uint8(0))
     needs[0x80:0xA0] |= ASK  # C1 controls are always mojibake
     needs[0x1B] |= ASK  # the start of terminal escapes
-    simple = _replacements()
-    replacement, strings = np.zeros(_SIMPLE_POINTS, np.uint16), list[bytes]()
-    for number, (code, text) in enumerate(simple.items()):
+    replacement, strings = np.zeros(_BASIC, np.uint16), list[bytes]()
+    for number, (code, text) in enumerate(_replacements().items()):
         needs[code] |= SIMPLE | (UNSTABLE if any(unstable[ord(c)] for c in text) else 0)
         replacement[code] = number
         strings.append(text.encode())
-    pairs = np.stack((masks, needs.astype(np.uint64)), 1)
-    classes, kinds = np.unique(pairs, axis=0, return_inverse=True)
+    seen = np.stack((masks, needs[:_BASIC].astype(np.uint64)), 1)
+    far = [[masks[-1], 0], [masks[-1], UNSTABLE]]
+    classes, basic = np.unique(np.concatenate((seen, np.array(far, np.uint64))), axis=0, return_inverse=True)
+    basic = basic.reshape(-1)
+    kinds = np.where(unstable, np.uint8(basic[-1]), np.uint8(basic[-2]))
+    kinds[:_BASIC] = basic[:_BASIC]
     by_class = np.zeros((256, 2), np.uint64)
     by_class[: len(classes)] = classes  # more than 256 would not fit, and raise
     return Tables(
-        kinds.reshape(-1).astype(np.uint8),
+        kinds,
         by_class[:, 1].astype(np.uint8),
         by_class[:, 0].copy(),
         start,
@@ -116,37 +121,30 @@ def tables(form: str) -> Tables:
 
 
 def _automaton() -> tuple[np.ndarray, np.uint64, np.uint64]:
-    """Positions each code point may stand at, uint64 ``[1114112]``, and the first and last of all alternatives."""
-    masks = np.zeros(_POINTS, np.uint64)
+    """Positions each basic code point may stand at, uint64 ``[65536]``, and first and last ones of alternatives.
+
+    The last code point, which is no character, stands for all that are not basic: words, for safety.
+    """
+    masks = np.zeros(_BASIC, np.uint64)
     start = end = position = 0
     for rule in _RULES.strip().replace("\n  ", " ").splitlines():
-        sets = rule.split(" | ")
         start |= 1 << position
-        for names in sets:
-            if position > 63:
-                raise AssertionError("the automaton has 64 positions")
+        for names in rule.split(" | "):
             for name in names.split(" "):
-                masks[_members(name)] |= np.uint64(1 << position)
+                masks[_members(name)] |= np.uint64(1 << position)  # numpy refuses a 65th position
             position += 1
         end |= 1 << (position - 1)
     return masks, np.uint64(start), np.uint64(end)
 
 
+@cache
 def _members(name: str) -> np.ndarray:
-    """Code points of a category, or of the characters that stand there."""
+    """Basic code points of a category, or of the characters that stand there, bool ``[65536]``."""
     categories: dict[str, str] = require("ftfy.badness", extra="data", feature="fix_unicode_mapper").MOJIBAKE_CATEGORIES
-    members = np.zeros(_POINTS, np.bool_)
-    if name == "WORD":
-        members[:] = True
-        members[:0x10000] = [re.match(r"\w", chr(c)) is not None for c in range(0x10000)]
-    elif name == "NO_LETTER":
-        members[:] = True
-        members[[*range(0x41, 0x5B), *range(0x61, 0x7B)]] = False
-    elif name in categories:
-        found = re.compile(f"[{categories[name]}]")
-        members[:0x10000] = [found.match(chr(c)) is not None for c in range(0x10000)]
-    else:
-        members[[ord(c) for c in name.replace(r"\xa0", "\xa0").replace(r"\xad", "\xad").replace(r"\x20", " ")]] = True
+    named = {"WORD": r"\w\uffff", "NO_LETTER": "^A-Za-z", **categories}
+    found = re.compile(f"[{named.get(name, name)}]")
+    members = np.zeros(_BASIC, np.bool_)
+    members[[match.start() for match in found.finditer("".join(map(chr, range(_BASIC))))]] = True
     return members
 
 
@@ -154,7 +152,7 @@ def _replacements() -> dict[int, str]:
     """What ftfy makes of single characters: ligatures, widths, quotes, line breaks, control characters, in order."""
     data: Any = require("ftfy.chardata", extra="data", feature="fix_unicode_mapper")
     changed = dict[int, str]()
-    for code in range(_SIMPLE_POINTS):
+    for code in range(_BASIC):
         if 0xD800 <= code < 0xE000:
             continue
         text = chr(code).translate(data.LIGATURES).translate(data.WIDTH_MAP)
@@ -165,26 +163,30 @@ def _replacements() -> dict[int, str]:
     return changed
 
 
-def _unstable(form: str) -> np.ndarray:
+def _unstable(form: Form) -> np.ndarray:
     """Characters that a Unicode form may change, alone or with neighbours, bool ``[1114112]``.
 
     Any other has combining class 0, is its own normal form and never joins the character before it; a text of such
     characters is in normal form.
     """
     unstable = np.zeros(_POINTS, np.bool_)
-    seconds = set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))  # Hangul vowels and finals
-    for code in range(_POINTS):
-        if 0xAC00 <= code < 0xD7A4 or 0xD800 <= code < 0xE000:
+    seconds = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # Hangul vowels and finals
+    composed = list[int]()
+    for code in range(0x80, _ASSIGNED):
+        if 0xAC00 <= code < 0xE000:  # Hangul syllables and surrogates
             continue
         character = chr(code)
         parts = unicodedata.decomposition(character).split()
-        if len(parts) == 2 and not parts[0].startswith("<"):
-            seconds.add(int(parts[1], 16))
+        if parts:
+            composed.append(code)
+            if len(parts) == 2 and parts[0][0] != "<":
+                seconds.add(int(parts[1], 16))
+        elif not unicodedata.combining(character):
+            continue
         unstable[code] = unicodedata.combining(character) != 0 or unicodedata.normalize(form, character) != character
     unstable[list(seconds)] = True
-    for code in range(0x80, _POINTS):
-        if not 0xAC00 <= code < 0xE000 and unicodedata.decomposition(chr(code)):
-            unstable[code] |= unstable[ord(unicodedata.normalize("NFD", chr(code))[0])]
+    for code in composed:
+        unstable[code] |= unstable[ord(unicodedata.normalize("NFD", chr(code))[0])]
     if form in ("NFD", "NFKD"):
         unstable[0xAC00:0xD7A4] = True
     return unstable

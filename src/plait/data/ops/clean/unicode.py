@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,8 @@ from pydantic import field_validator
 
 from plait.core.optional import require
 from plait.data.op import Cost, Mapper, Need
-from plait.data.ops.clean.lines import judge_lines, judge_strings, replace_characters
-from plait.data.ops.clean.mojibake import ASK, SIMPLE, UNSTABLE, tables
+from plait.data.ops.clean.lines import cut, judge_lines, judge_strings, replace_characters
+from plait.data.ops.clean.mojibake import ASK, ENTITY, SIMPLE, UNSTABLE, Form, tables
 from plait.data.ops.clean.splice import splice, strings
 from plait.data.utf8 import buffers
 
@@ -44,7 +44,7 @@ class FixUnicodeMapper(Mapper):
     cost: ClassVar[Cost] = "scan"
     needs: ClassVar[frozenset[Need]] = frozenset({"chars"})
 
-    normalization: Literal["NFC", "NFKC", "NFD", "NFKD"] = "NFC"
+    normalization: Form = "NFC"
     """Unicode form of the result."""
 
     @field_validator("normalization", mode="before")
@@ -72,23 +72,27 @@ class FixUnicodeMapper(Mapper):
         Simple ones get what one round of ftfy's steps gives, then are judged again, because its rounds go on until
         nothing changes: those that need more after all continue in ftfy.
         """
-        simple = np.flatnonzero((needs & ASK) == 0)
-        asked = np.flatnonzero(needs & ASK)
-        once = strings(*replace_characters(data, spans[simple], needs[simple] & SIMPLE, tables(self.normalization)))
-        unstable = np.flatnonzero(needs[simple] & UNSTABLE)
+        form = self.normalization
+        lines = strings(*cut(data, spans))
+        once = lines.clone()
+        entities = np.flatnonzero((needs & (ASK | ENTITY)) == ENTITY)
+        if len(entities):
+            once = once.scatter(entities, _unescaped(once.gather(entities).to_list()))
+            needs[entities] = judge_strings(
+                *buffers(once.gather(entities)), tables(form), np.zeros(len(entities), np.bool_)
+            )
+        once = strings(*replace_characters(*buffers(once), needs & (ASK | SIMPLE) == SIMPLE, tables(form)))
+        unstable = np.flatnonzero(needs & (ASK | UNSTABLE) == UNSTABLE)
         if len(unstable):
-            once = once.scatter(unstable, _normalised(once.gather(unstable).to_list(), self.normalization))
-        again = judge_strings(*buffers(once), tables(self.normalization), unescape[simple])
-        more = np.flatnonzero(again & (ASK | SIMPLE))
+            once = once.scatter(unstable, _normalised(once.gather(unstable).to_list(), form))
+        again = judge_strings(*buffers(once), tables(form), unescape)
+        more = np.flatnonzero((again & (ASK | ENTITY | SIMPLE) != 0) & (needs & ASK == 0))
         if len(more):
-            once = once.scatter(more, self._asked(once.gather(more).to_list(), unescape[simple[more]]))
-        if not len(asked):
-            return once
-        lines = [data[start:end].tobytes().decode() for start, end in spans[asked]]
-        order = np.empty(len(spans), np.int64)
-        order[simple] = np.arange(len(simple))
-        order[asked] = np.arange(len(simple), len(spans))
-        return pl.concat([once, self._asked(lines, unescape[asked])]).gather(order)
+            once = once.scatter(more, self._asked(once.gather(more).to_list(), unescape[more]))
+        asked = np.flatnonzero(needs & ASK)
+        if len(asked):
+            once = once.scatter(asked, self._asked(lines.gather(asked).to_list(), unescape[asked]))
+        return once
 
     def _asked(self, lines: Sequence[str], unescape: np.ndarray) -> pl.Series:
         fixed = [
@@ -98,7 +102,12 @@ class FixUnicodeMapper(Mapper):
         return pl.Series(fixed, dtype=pl.String)
 
 
-def _fix(line: str, unescape: bool, form: str) -> str:
+def _unescaped(lines: list[str]) -> pl.Series:
+    fixes: Any = require("ftfy.fixes", extra="data", feature="fix_unicode_mapper")
+    return pl.Series([fixes.unescape_html(line) for line in lines], dtype=pl.String)
+
+
+def _fix(line: str, unescape: bool, form: Form) -> str:
     ftfy: Any = require("ftfy", extra="data", feature="fix_unicode_mapper")
     if unescape:
         # ftfy resolves one level of "&amp;amp;amp;" per round; where there are many, that takes forever.
@@ -110,7 +119,7 @@ def _fix(line: str, unescape: bool, form: str) -> str:
 _fix_cached = lru_cache(maxsize=1 << 16)(_fix)
 
 
-def _fix_whole(text: str, form: str) -> str:
+def _fix_whole(text: str, form: Form) -> str:
     """A text with a line so long that ftfy cuts it."""
     parts = list[str]()
     unescape = True
@@ -122,6 +131,6 @@ def _fix_whole(text: str, form: str) -> str:
     return "".join(parts)
 
 
-def _normalised(lines: list[str], form: Literal["NFC", "NFKC", "NFD", "NFKD"]) -> pl.Series:
+def _normalised(lines: list[str], form: Form) -> pl.Series:
     """All in one call: a control character, of which the lines hold none, keeps them apart."""
     return pl.Series(unicodedata.normalize(form, "\0".join(lines)).split("\0"), dtype=pl.String)

@@ -40,7 +40,7 @@ class WhitespaceNormalizationMapper(Mapper):
 
 
 @compiled
-def _is_blank(data: np.ndarray, i: int, end: int) -> bool:
+def _is_blank(data: np.ndarray, i: int) -> bool:
     """Whether the character at ``i``, not an ASCII one, is of those that become a space."""
     b = data[i]
     if b == 0xC2:
@@ -79,7 +79,7 @@ def _normalise(data: np.ndarray, starts: np.ndarray, kinds: np.ndarray) -> tuple
             if b == 9:
                 out[k] = 32
                 changed = True
-            elif (b == 0xC2 or b == 0xE2 or b == 0xE3 or b == 0xEF) and _is_blank(data, i, end):
+            elif (b == 0xC2 or b == 0xE2 or b == 0xE3 or b == 0xEF) and _is_blank(data, i):
                 out[k] = 32
                 changed = True
                 i += width(b) - 1
