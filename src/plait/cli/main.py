@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import plait
-from plait.cli import catalog, llm, models, recipes, runs
+from plait.cli import catalog, data, llm, models, recipes, runs
 from plait.cli.output import examples
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 for part in (recipes, runs, catalog):
     part.register(app)
+app.add_typer(data.app, name="data", rich_help_panel="Strands")
 app.add_typer(models.app, name="models", rich_help_panel="Parts")
 app.add_typer(llm.app, name="llm", rich_help_panel="Parts")
 

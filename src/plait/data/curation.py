@@ -18,19 +18,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
 from plait.core.folder import write_json, write_text
 from plait.core.io import write_table
 from plait.core.quarantine import Quarantine
-from plait.data.blocks import Block
+from plait.data.batch import Batch
 from plait.data.execute import Curated, OnProgress, execute
 from plait.data.lineage import lineage, lineage_schema, stats_of_kept
 from plait.data.op import Barrier, Mapper
 from plait.data.plan import OpSetting
-from plait.data.read import blocks
+from plait.data.read import Block, blocks
 from plait.data.report import kept_range
 from plait.data.visit import Spent
 from plait.data.write import write_rows
@@ -63,12 +63,21 @@ class CurationJob:
     study: bool = False
     keep_stats: bool = False
     max_bad_fraction: float = 0.01
-    block_bytes: int = 8 << 20
+    block_bytes: int = 4 << 20
 
     @property
     def folder(self) -> Path:
         """Where the explanation lies."""
         return self.export.with_name(f"{self.export.name.split('.')[0]}.run")
+
+    def blocks(self) -> Iterator[Block]:
+        """The dataset, cut into blocks."""
+        return blocks(self.dataset, block_bytes=self.block_bytes, text_key=self.text_key, required=[self.text_key])
+
+    def batches(self, quarantine: Quarantine) -> Iterator[Batch]:
+        """The dataset, some megabytes at a time."""
+        for block in self.blocks():
+            yield Batch.of(cast("pl.DataFrame", pl.from_arrow(block.load(quarantine))))
 
     def to_yaml(self) -> str:
         """The job as a recipe of Data-Juicer's form."""
@@ -96,6 +105,19 @@ class Summary:
     recipe: Mapping[str, Any]
     seconds: float
 
+    @property
+    def job(self) -> CurationJob:
+        """What ran."""
+        recipe = self.recipe
+        return CurationJob(
+            ops=recipe["ops"],
+            dataset=recipe["dataset"],
+            export=Path(recipe["export"]),
+            text_key=recipe["text_key"],
+            study=recipe["study"],
+            block_bytes=recipe["block_bytes"],
+        )
+
     @classmethod
     def open(cls, folder: Path) -> Summary:
         """The summary of a finished curation.
@@ -103,7 +125,8 @@ class Summary:
         Raises:
             UsageError: There is none.
         """
-        path = folder / "summary.json" if folder.is_dir() else folder.with_name(f"{folder.name.split('.')[0]}.run") / "summary.json"
+        beside = folder if folder.is_dir() else folder.with_name(f"{folder.name.split('.')[0]}.run")
+        path = beside / "summary.json"
         if not path.exists():
             raise UsageError(
                 f"there is no curation at {folder}",
@@ -150,7 +173,14 @@ def curate(
         quarantined=quarantine.counts,
         ops=_told(curated),
         blocks=[(place, chunk.read) for place, chunk in zip(places, curated.passes[0].chunks, strict=True)],
-        recipe={"dataset": job.dataset, "ops": list(job.ops), "text_key": job.text_key, "study": job.study, "block_bytes": job.block_bytes},
+        recipe={
+            "dataset": job.dataset,
+            "export": str(job.export),
+            "ops": list(job.ops),
+            "text_key": job.text_key,
+            "study": job.study or job.keep_stats,
+            "block_bytes": job.block_bytes,
+        },
         seconds=round(time.perf_counter() - begin, 3),
     )
     write_json(folder / "summary.json", {k: v for k, v in vars(summary).items() if k != "folder"})
@@ -158,7 +188,7 @@ def curate(
 
 
 def _noted(job: CurationJob, places: list[str]) -> Iterator[Block]:
-    for block in blocks(job.dataset, block_bytes=job.block_bytes, text_key=job.text_key):
+    for block in job.blocks():
         places.append(block.where)
         yield block
 

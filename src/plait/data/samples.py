@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 import polars as pl
 
 from plait.core.quarantine import Quarantine
+from plait.data.batch import ROW
 from plait.data.curation import CurationJob, Summary
 from plait.data.read import blocks
 from plait.errors import UsageError, nearest
@@ -23,11 +23,8 @@ def first_rows(job: CurationJob, count: int) -> tuple[pl.DataFrame, float]:
     frames, rows = list[pl.DataFrame](), 0
     with tempfile.TemporaryDirectory(prefix="plait-") as folder:
         quarantine = Quarantine(Path(folder) / "rejects.jsonl")
-        read = 0
-        for block in blocks(job.dataset, block_bytes=job.block_bytes, text_key=job.text_key):
-            frame = cast("pl.DataFrame", pl.from_arrow(block.load(quarantine)))
-            read += 1
-            frames.append(frame.head(count - rows))
+        for batch in job.batches(quarantine):
+            frames.append(batch.frame.drop(ROW).head(count - rows))
             rows += frames[-1].height
             if rows >= count:
                 break
@@ -40,7 +37,7 @@ def _times_larger(job: CurationJob, sample: pl.DataFrame) -> float:
     known = [Path(p) for p in paths if Path(p).is_file() and Path(p).suffix in (".jsonl", ".csv", ".tsv")]
     if len(known) != len(paths) or not sample.height:
         return 1.0
-    size = sum(os.path.getsize(p) for p in known)
+    size = sum(p.stat().st_size for p in known)
     return max(1.0, size / len(sample.write_ndjson().encode()))
 
 

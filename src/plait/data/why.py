@@ -16,7 +16,6 @@ from plait.data.batch import Batch
 from plait.data.curation import Summary
 from plait.data.op import Mapper
 from plait.data.plan import read_ops
-from plait.data.read import blocks
 from plait.errors import UsageError, nearest
 
 _SHOWN = 400  # characters of a change
@@ -73,13 +72,12 @@ def why(folder: Path, name: str) -> list[Why]:
 def _changes(summary: Summary, row: int) -> Iterator[Change]:
     starts = [0, *accumulate(count for _, count in summary.blocks)]
     number = next(i for i, end in enumerate(starts[1:]) if row < end)
-    recipe = summary.recipe
-    for at, block in enumerate(blocks(recipe["dataset"], block_bytes=recipe["block_bytes"], text_key=recipe["text_key"])):
+    for at, block in enumerate(summary.job.blocks()):
         if at == number:
             table = block.load(Quarantine(summary.folder / "why.rejects.jsonl"))
             (summary.folder / "why.rejects.jsonl").unlink(missing_ok=True)
             batch = Batch.of(cast("pl.DataFrame", pl.from_arrow(table.slice(row - starts[number], 1))))
-            yield from _replay(recipe["ops"], batch)
+            yield from _replay(summary.job.ops, batch)
             return
 
 

@@ -58,7 +58,7 @@ def run(
     from plait.data.curation import curate
     from plait.engines import open_engine
 
-    job = _job(recipe, dataset, export, study=study, max_bad=max_bad)
+    job = job_of(recipe, dataset, export, study=study, max_bad=max_bad)
     with _progress() as tell, open_engine(engine, address=address) as opened:
         curated, summary = curate(job, engine=opened, workers=workers, on_progress=tell)
     if report:
@@ -85,7 +85,7 @@ def explain(
     from plait.data.explain import explain as forecast
     from plait.data.samples import first_rows
 
-    job = _job(recipe, dataset, None)
+    job = job_of(recipe, dataset, None)
     sample, scale = first_rows(job, rows)
     told = Summary.open(job.folder).ops if (job.folder / "summary.json").exists() else ()
     plan, expected = forecast(job.ops, sample, scale=scale, told=told)
@@ -120,7 +120,7 @@ def ops(
     print_table(["operation", "what it does"], rows)
 
 
-def _job(
+def job_of(
     recipe: Path, dataset: Sequence[str] | None, export: Path | None, *, study: bool = False, max_bad: float = 0.01
 ) -> CurationJob:
     """A recipe as a job; what it asks for without effect here is said once."""

@@ -1,0 +1,17 @@
+"""A quarantine for verbs that look without writing: counted, shown, and gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plait.core.quarantine import Quarantine
+
+
+@contextmanager
+def temporary() -> Generator[Quarantine]:
+    """Records that could not be read; the counts are what matters."""
+    with tempfile.TemporaryDirectory(prefix="plait-") as folder:
+        yield Quarantine(Path(folder) / "rejects.jsonl")

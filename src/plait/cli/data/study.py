@@ -1,0 +1,254 @@
+"""`plait data analyze`, `suggest`, `tune`, `sketch`, `agree`, `quality`: find thresholds before trusting them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from plait.cli.output import Json, examples, print_json, print_table
+
+if TYPE_CHECKING:
+    from plait.core.figures import StageReport
+    from plait.data.study.suggest import Suggestions
+    from plait.data.study.what_if import WhatIf
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe: its filters say what is measured.")]
+Run = Annotated[Path, typer.Argument(help="A run made with --study: its .run folder, or the file it wrote.")]
+Dataset = Annotated[list[str] | None, typer.Option("--dataset", "-d", help="What to read instead of dataset_path.")]
+Page = Annotated[Path | None, typer.Option("--report", help="Also draw this HTML page.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the group."""
+    app.command("analyze", epilog=_ANALYZE)(analyze)
+    app.command("suggest", epilog=_SUGGEST)(suggest)
+    app.command("tune", epilog=_TUNE)(tune)
+    app.command("sketch", epilog=_SKETCH)(sketch)
+    app.command("agree", epilog=_AGREE)(agree)
+    app.command("quality", epilog=_QUALITY)(quality)
+
+
+_ANALYZE = examples(("plait data analyze recipe.yaml -d pages.jsonl --report analysis.html", "one pass, constant memory"))
+_SUGGEST = examples(
+    ("plait data suggest clean.run --keep 0.6", "bounds that keep 60 % of the rows"),
+    ("plait data suggest clean.run --method k-sigma", "the published rule, with what it would drop"),
+    ("plait data suggest clean.run --labels labels.csv", "from rows you called good or bad: id,good"),
+)
+_TUNE = examples(("plait data tune clean.run --quality quality_score", "search bounds on the stats of a study"))
+_SKETCH = examples(
+    ("plait data sketch recipe.yaml --owner clinic-a --secret-file key -o a.sketch", "kilobytes instead of texts"),
+)
+_AGREE = examples(("plait data agree recipe.yaml a.sketch b.sketch", "bounds for all owners, and what they share"))
+_QUALITY = examples(("plait data quality good.jsonl bad.jsonl -o quality.npz", "then use quality_classifier_filter"))
+
+
+def analyze(recipe: Recipe, *, dataset: Dataset = None, report: Page = None, json: Json = False) -> None:
+    """Measure a dataset: percentiles, histograms, correlations, redundant filters, languages, sources."""
+    from plait.cli.data.curate import job_of
+    from plait.core.figures import StageReport
+    from plait.data.plan import read_ops
+    from plait.data.study.analyze import analyze as measure
+    from plait.data.study.report import describe_analysis
+
+    job = job_of(recipe, dataset, None)
+    with _rejects() as quarantine:
+        found = measure(job.batches(quarantine), read_ops(job.ops), text_key=job.text_key)
+        _tell_rejects(quarantine.counts)
+    page = StageReport()
+    describe_analysis(found, page)
+    _show(found.to_json(), page, report, json=json, title=str(job.dataset))
+
+
+def suggest(
+    run: Run,
+    *,
+    method: Annotated[
+        Literal["quantiles", "spread", "k-sigma"], typer.Option(help="How bounds follow from the numbers.")
+    ] = "spread",
+    k: Annotated[float, typer.Option(help="For spread and k-sigma: how many deviations.")] = 3.0,
+    cut: Annotated[float, typer.Option(help="For quantiles: share of the rows cut off each tail.")] = 0.01,
+    keep: Annotated[float | None, typer.Option(help="Instead: bounds that keep this share of the rows.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Instead: bounds from labelled rows, a CSV of id,good.")] = None,
+    report: Page = None,
+    json: Json = False,
+) -> None:
+    """Suggest thresholds, each with its evidence, from the numbers of a study."""
+    from plait.core.figures import StageReport
+    from plait.data.study import suggest as rules
+    from plait.data.study.report import describe_suggestions
+
+    asked = _what_if(run)
+    found: Suggestions
+    if labels is not None:
+        found = rules.by_labels(asked, _labels(labels))
+    elif keep is not None:
+        found = rules.by_keep_rate(asked, keep)
+    elif method == "k-sigma":
+        found = rules.by_k_sigma(asked, k)
+    elif method == "quantiles":
+        found = rules.by_quantiles(asked, cut)
+    else:
+        found = rules.by_spread(asked, k)
+    page = StageReport()
+    describe_suggestions(found, page)
+    _show(found.to_json(), page, report, json=json, title=f"{run.name}: {found.method}")
+
+
+def tune(
+    run: Run,
+    *,
+    quality: Annotated[str, typer.Option(help="Stat that says how good a row is.")],
+    trials: Annotated[int, typer.Option(help="Points to try.", min=1)] = 100,
+    mixture: Annotated[bool, typer.Option(help="Search the weights of sources too.")] = False,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal searches.")] = 0,
+    report: Page = None,
+    json: Json = False,
+) -> None:
+    """Search thresholds (and mixture weights) on the numbers of a study; nothing is measured again."""
+    from plait.core.figures import StageReport
+    from plait.data.study.report import describe_tuning
+    from plait.data.study.tune import tune as search
+
+    found = search(_what_if(run), quality=quality, trials=trials, mixture=mixture, seed=seed)
+    page = StageReport()
+    describe_tuning(found, page)
+    _show(found.to_json(), page, report, json=json, title=f"{run.name}: tuned")
+
+
+def sketch(
+    recipe: Recipe,
+    *,
+    owner: Annotated[str, typer.Option(help="Your name among the owners.")],
+    secret_file: Annotated[Path, typer.Option(help="File with a secret that the owners share.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The sketch to write.")],
+    epsilon: Annotated[float | None, typer.Option(help="Add noise for differential privacy of this ε.")] = None,
+    dataset: Dataset = None,
+    json: Json = False,
+) -> None:
+    """Sketch a dataset: kilobytes that owners exchange instead of texts."""
+    from plait.cli.data.curate import job_of
+    from plait.data.plan import read_ops
+    from plait.data.study.analyze import sketch as measure
+    from plait.data.study.privacy import private
+
+    job = job_of(recipe, dataset, None)
+    secret = secret_file.read_text().strip()
+    with _rejects() as quarantine:
+        made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
+        _tell_rejects(quarantine.counts)
+    made = private(made, epsilon) if epsilon is not None else made
+    made.write(out)
+    told = {"sketch": str(out), "bytes": out.stat().st_size, "rows": made.overall.rows, "epsilon": epsilon}
+    if json:
+        print_json(told)
+        return
+    typer.echo(f"{out}: {told['bytes']:,} bytes about {told['rows']:,} rows")
+
+
+def agree(
+    recipe: Recipe,
+    sketches: Annotated[list[Path], typer.Argument(help="One sketch per owner.")],
+    *,
+    rule: Annotated[Literal["quantiles", "spread", "k-sigma"], typer.Option(help="How bounds follow.")] = "quantiles",
+    voice: Annotated[Literal["rows", "owners"], typer.Option(help="Whether a large owner weighs more.")] = "rows",
+    report: Page = None,
+    json: Json = False,
+) -> None:
+    """Agree on thresholds for all owners from their sketches, and say how much they share."""
+    from plait.cli.data.curate import job_of
+    from plait.core.figures import StageReport
+    from plait.data.plan import read_ops
+    from plait.data.study.agree import agree as settle
+    from plait.data.study.report import describe_agreement
+    from plait.data.study.sketch import CorpusSketch
+
+    ops = read_ops(job_of(recipe, ["unused"], Path("unused.jsonl")).ops)
+    found = settle([CorpusSketch.read(path) for path in sketches], ops, rule=rule, voice=voice)
+    page = StageReport()
+    describe_agreement(found, page)
+    _show(found.to_json(), page, report, json=json, title="agreement")
+
+
+def quality(
+    good: Annotated[Path, typer.Argument(help="Texts to learn from: a file or folder of records.")],
+    bad: Annotated[Path, typer.Argument(help="Texts of the raw crawl.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The classifier to write.")] = Path("quality.npz"),
+    text_key: Annotated[str, typer.Option(help="Field of the text.")] = "text",
+    seed: Annotated[int, typer.Option(help="Chooses the texts held out.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train a quality classifier, and measure it on texts held out."""
+    from plait.core.io import read_table
+    from plait.data.quality import save, train
+
+    sides = [read_table(path, columns=[text_key]).column(text_key).to_pylist() for path in (good, bad)]
+    trained = train(*sides, seed=seed)
+    save(trained.model, out)
+    if json:
+        print_json({"model": str(out), **trained.model.about})
+        return
+    typer.echo(f"{out}: precision {trained.precision:.3f}, recall {trained.recall:.3f}, F1 {trained.f1:.3f}")
+    typer.echo(f"on {trained.held_out} texts held out of {len(sides[0])} good and {len(sides[1])} bad ones")
+
+
+def _what_if(run: Path) -> WhatIf:
+    from plait.data.curation import Summary
+    from plait.data.plan import read_ops
+    from plait.data.study.criteria import criteria
+    from plait.data.study.table import StatsTable
+    from plait.data.study.what_if import WhatIf
+
+    summary = Summary.open(run)
+    return WhatIf(StatsTable.open(summary.folder / "lineage.parquet"), criteria(read_ops(summary.job.ops)))
+
+
+def _labels(path: Path) -> dict[str, bool]:
+    import csv
+
+    from plait.errors import UsageError
+
+    with path.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if not {"id", "good"} <= set(reader.fieldnames or ()):
+            raise UsageError("labels need the columns id and good", code="data.bad-labels", where=str(path))
+        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        found = dict[str, bool]()
+        for number, row in enumerate(reader, 2):
+            if row["good"].lower() not in words:
+                raise UsageError(
+                    f'"{row["good"]}" is neither true nor false', code="data.bad-labels", where=f"{path}:{number}"
+                )
+            found[row["id"]] = words[row["good"].lower()]
+        return found
+
+
+def _rejects() -> Any:
+    from plait.cli.data.rejects import temporary
+
+    return temporary()
+
+
+def _tell_rejects(counts: dict[str, int]) -> None:
+    for reason, count in counts.items():
+        typer.echo(f"left out {count:,}: {reason}", err=True)
+
+
+def _show(found: Any, page: StageReport, report: Path | None, *, json: bool, title: str) -> None:
+    if report is not None:
+        from plait.core.report import write_page
+
+        write_page(report, page, title=title, meta="")
+    if json:
+        print_json(found)
+        return
+    typer.echo(page.headline)
+    for label, value in page.facts.items():
+        typer.echo(f"  {label}: {value}")
+    for table in page.tables:
+        typer.echo(f"\n{table.title}")
+        print_table(table.columns, table.rows)
+    for warning in [*page.warnings, *page.notes]:
+        typer.echo(f"note: {warning}")
