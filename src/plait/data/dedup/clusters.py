@@ -90,6 +90,20 @@ def cluster(
     return sorted_decision(preferred[dropped], preferred[roots[dropped]], similarity, facts)
 
 
+def components(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are not alone, int64 ascending, and the first of the cluster of each.
+
+    Example:
+        >>> components(np.array([0, 1, 0, 3]))
+        (array([0, 2]), array([0, 0]))
+    """
+    roots = _roots(parent)
+    joined = np.zeros(len(parent), np.bool_)
+    joined[roots[roots != np.arange(len(roots))]] = True
+    members = np.flatnonzero(joined[roots])
+    return members, roots[members]
+
+
 def sorted_decision(
     position: np.ndarray, survivor: np.ndarray, value: np.ndarray, facts: Mapping[str, Any]
 ) -> Decision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -41,5 +42,5 @@ def digests(texts: pl.Series) -> np.ndarray:
 
     data, starts = buffers(texts)
     view, edges = memoryview(cast("Any", data)), starts.tolist()
-    found = b"".join([xxh3_128_digest(view[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
+    found = b"".join([xxh3_128_digest(view[a:b]) for a, b in pairwise(edges)])
     return np.frombuffer(found, np.uint64).reshape(-1, 2)

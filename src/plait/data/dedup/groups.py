@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,23 +35,32 @@ class Groups:
         return len(self.starts) - 1
 
 
-def groups_of(rows: Rows, name: str, columns: slice) -> Iterator[Groups]:
+def groups_of(
+    rows: Rows, name: str, columns: slice, changed: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Iterator[Groups]:
     """Rows that agree in some columns of a key, in order of the first of them; rows of zeros are left alone.
 
     The keys must be hashes: of an input too large to sort in ``rows.memory_bytes``, one range of keys is sorted
     after the other. The groups and their order do not depend on that.
+
+    Args:
+        rows: All rows.
+        name: The key, ``[rows, n]``.
+        columns: Which of its columns.
+        changed: What to make of them first, row by row.
     """
     parts = -(-rows.count * _BYTES_PER_ROW // max(rows.memory_bytes, 1))
     if parts <= 1:
-        yield group(rows.key(name, columns))
+        keys = rows.key(name, columns)
+        yield group(changed(keys) if changed else keys)
         return
     edges = [(part << 64) // parts for part in range(parts + 1)]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         found, positions = list[np.ndarray](), list[np.ndarray]()
         for start, part in rows.parts(name):
-            first = part[:, columns.start]
-            inside = np.flatnonzero((first >= np.uint64(low)) & (first <= np.uint64(high - 1)))
-            found.append(part[inside, columns])
+            keys = changed(part[:, columns]) if changed else part[:, columns]
+            inside = np.flatnonzero((keys[:, 0] >= np.uint64(low)) & (keys[:, 0] <= np.uint64(high - 1)))
+            found.append(keys[inside])
             positions.append(inside + start)
         some = group(np.concatenate(found))
         yield Groups(np.concatenate(positions)[some.members], some.starts)

@@ -42,8 +42,9 @@ class SetStore:
         return cls(values, starts[:-1], np.diff(starts))
 
     def similarity(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Jaccard similarity of pairs of sets, float64 ``[pairs]``; 0 where one is empty. Fast where equal
-        entries of ``first`` stand together.
+        """Jaccard similarity of pairs of sets, float64 ``[pairs]``; 0 where one is empty.
+
+        Fast where equal entries of ``first`` stand together.
         """
         return _similarities(first, second, self.values, self.start, self.size)
 

@@ -31,7 +31,7 @@ _SHIFT = np.uint64(32)
 
 @dataclass(frozen=True)
 class Shingling:
-    """How texts become shingles.
+    r"""How texts become shingles.
 
     Args:
         tokenization: What a token is.
@@ -42,7 +42,7 @@ class Shingling:
 
     Example:
         >>> import polars as pl
-        >>> hashes, starts = Shingling(window=2).shingles(pl.Series(["a b c", "B\\tC", "c"]))
+        >>> hashes, starts = Shingling(window=2).shingles(pl.Series(["a b c", "B\tC", "c"]))
         >>> starts.tolist(), bool(hashes[1] == hashes[2])
         ([0, 2, 3, 3], True)
     """
@@ -67,8 +67,8 @@ class Shingling:
         hashes, starts = self.shingles(texts)
         return _distinct(hashes, starts)
 
-    def strings(self, text: str) -> set[str]:
-        """The shingles of one text as strings, words split at the space alone, as Data-Juicer has them."""
+    def strings(self, text: str) -> list[str]:
+        """All shingles of one text as strings, words split at the space alone, as Data-Juicer has them."""
         text = text.lower() if self.lowercase else text
         if self.ignored is not None:
             text = pl.Series([text]).str.replace_all(self.ignored, "").item()
@@ -81,7 +81,7 @@ class Shingling:
             tokens, glue = [word for word in text.split(" ") if word], " "
         else:
             tokens = _processor(self.model or "").encode(text, out_type=str)
-        return {glue.join(tokens[i : i + self.window]) for i in range(len(tokens) - self.window + 1)}
+        return [glue.join(tokens[i : i + self.window]) for i in range(len(tokens) - self.window + 1)]
 
     def tokens(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Hashes of all tokens, uint64 ``[tokens]``, and where each text starts, int64 ``[texts + 1]``."""

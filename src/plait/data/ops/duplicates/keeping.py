@@ -41,3 +41,20 @@ class KeepOne(Deduplicator):
         frame = pl.DataFrame({"value": values, "position": positions})
         best = self.keep == "best"
         return frame.sort("value", "position", descending=[best, False], nulls_last=True)["position"].to_numpy()
+
+    def survivors(
+        self, rows: Rows, members: np.ndarray, cluster: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Who goes, for whom, and the size of each cluster.
+
+        Args:
+            rows: All rows.
+            members: Rows that are not alone, ascending, int64.
+            cluster: A number for the cluster of each.
+        """
+        preferred = self.preferred(rows, members)
+        own = cluster[np.searchsorted(members, preferred)]
+        _, first, number, sizes = np.unique(own, return_index=True, return_inverse=True, return_counts=True)
+        best = preferred[first[number]]
+        dropped = preferred != best
+        return preferred[dropped], best[dropped], sizes
