@@ -155,7 +155,7 @@ def test_unlike_sketches_do_not_add_up():
     ],
 )
 def test_what_is_no_sketch_is_refused(data):
-    with pytest.raises(DataError, match="study.bad-sketch"):
+    with pytest.raises(DataError, match=r"study\.bad-sketch"):
         CorpusSketch.from_bytes(data)
 
 
@@ -169,7 +169,7 @@ def test_what_is_no_sketch_is_refused(data):
     ],
 )
 def test_bins_that_no_data_gives_are_refused(packed):
-    with pytest.raises(DataError, match="study.bad-sketch"):
+    with pytest.raises(DataError, match=r"study\.bad-sketch"):
         Bins.unpack(packed)
 
 

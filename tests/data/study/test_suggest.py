@@ -131,7 +131,7 @@ def test_a_second_threshold_is_set_on_what_the_first_left():
 
 
 def test_labels_must_be_of_both_kinds_and_of_known_rows():
-    with pytest.raises(UsageError, match="study.one-label"):
+    with pytest.raises(UsageError, match=r"study\.one-label"):
         by_labels(_ask(_frame()), {"r1": True, "r2": True})
     with pytest.raises(UsageError, match='no row has the id "zz"'):
         by_labels(_ask(_frame()), {"r1": True, "zz": False})

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from plait.data.op import Filter
 from plait.data.ops.filters.characters import AlphanumericFilter, TextLengthFilter
+from plait.data.ops.filters.fields import SpecifiedNumericFieldFilter
+from plait.data.ops.filters.language import LanguageIDScoreFilter
 from plait.data.ops.filters.words import WordsNumFilter
 from plait.data.study.criteria import criteria, thresholds, with_bounds
+from plait.data.study.suggest import by_k_sigma, by_keep_rate
 from plait.data.study.table import StatsTable
 from plait.data.study.what_if import WhatIf
 from plait.errors import DataError, UsageError
@@ -100,7 +103,7 @@ def test_a_lineage_file_is_opened_by_file_folder_or_pattern(tmp_path):
     _table(20).write_parquet(tmp_path / "lineage.parquet")
     for where in (tmp_path, tmp_path / "lineage.parquet", tmp_path / "*.parquet"):
         assert StatsTable.open(where).rows == 20
-    with pytest.raises(DataError, match="study.no-table"):
+    with pytest.raises(DataError, match=r"study\.no-table"):
         StatsTable.open(tmp_path / "none.parquet")
 
 
@@ -138,10 +141,31 @@ def test_filters_of_several_stats_decide_by_their_own_rule():
             raise AssertionError("a study does not measure again")
 
         def keeps(self, batch, stats):
-            return (stats["lang"] == "en").to_numpy() & (stats["lang_score"].to_numpy() >= 0.8)
+            return (stats["lang"] == "en").to_numpy() & (stats["lang_score"] >= 0.8)
 
     frame = pl.DataFrame({"lang": ["en", "de", "en"], "lang_score": [0.9, 0.9, 0.5]})
     assert WhatIf(StatsTable(frame), criteria([("language", LanguageLike())])).mask().tolist() == [True, False, False]
+
+
+def test_the_range_of_a_filter_with_a_language_is_over_its_score():
+    frame = pl.DataFrame({"lang": ["en", "de", "en", "en"], "lang_score": [0.9, 0.9, 0.5, 0.7]})
+    language = LanguageIDScoreFilter(lang="en", min_score=0.8)
+    what_if = WhatIf(StatsTable(frame), criteria([("language_id_score_filter", language)]))
+    assert what_if.keep().overall.kept == 1
+    assert what_if.move("language_id_score_filter", low=0.6).overall.kept == 2
+    assert [row.value for row in what_if.border("language_id_score_filter", count=2)] == [0.7, 0.9]
+
+
+def test_rows_without_a_number_are_left_to_the_filter():
+    frame = pl.DataFrame({"stars": [1.0, float("nan"), 5.0]})
+    op = SpecifiedNumericFieldFilter(field_key="stars", min_value=2)
+    what_if = WhatIf(StatsTable(frame), criteria([("stars", op)]))
+    assert what_if.mask().tolist() == [False, False, True]
+    assert len(what_if.border("stars")) == 2
+    assert by_keep_rate(what_if, 0.6).after.overall.kept == 2
+    assert by_k_sigma(what_if, 1).settings == {
+        "stars": pytest.approx({"min_value": 3 - 8**0.5, "max_value": 3 + 8**0.5})
+    }
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def agree(
     wholes = {s.owner: s.overall for s in ordered}
     filters = list[AgreedFilter]()
     for criterion in criteria(ops):
-        op, stat = criterion.op, criterion.stats[0]
+        op, stat = criterion.op, criterion.number
         if not isinstance(op, RangeFilter) or op.reversed_range:
             continue
         _check_stat(wholes, stat)

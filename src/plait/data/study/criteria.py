@@ -30,6 +30,11 @@ class Criterion:
     stats: tuple[str, ...]
     index: int = 0
 
+    @property
+    def number(self) -> str:
+        """The column that thresholds are about: of several stats the last, as in ``lang``, ``lang_score``."""
+        return self.stats[-1]
+
     def range(self) -> RangeFilter:
         """The filter, if it is one that keeps a range.
 

@@ -88,7 +88,10 @@ def describe_suggestions(suggestions: Suggestions, report: StageReport) -> None:
 
 def describe_tuning(tuned: Tuned, report: StageReport) -> None:
     """Fill a report from a search."""
-    report.headline = f"{tuned.objective}: {tuned.best.value:.4g} after {len(tuned.trials)} trials, {tuned.start.value:.4g} to start with"
+    report.headline = (
+        f"{tuned.objective}: {tuned.best.value:.4g} after {len(tuned.trials)} trials, "
+        f"{tuned.start.value:.4g} to start with"
+    )
     report.facts |= {
         "trials": len(tuned.trials),
         "share kept, %": round(100 * tuned.best.volume, 2),

@@ -81,7 +81,7 @@ def by_k_sigma(what_if: WhatIf, k: float = 3.0) -> Suggestions:
     """
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values = what_if.table.numbers(criterion.stats[0])
+        values = _known(what_if, criterion)
         if len(values) < 2:
             continue
         mean, std = float(values.mean()), float(values.std(ddof=1))
@@ -104,7 +104,7 @@ def by_quantiles(what_if: WhatIf, cut: float = 0.01) -> Suggestions:
         raise UsageError(f"a share of {cut:g} per tail leaves nothing", code="study.bad-share")
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values, sides = what_if.table.numbers(criterion.stats[0]), _sides(criterion)
+        values, sides = _known(what_if, criterion), _sides(criterion)
         low, high = (
             (float(np.quantile(values, cut, method="lower")), float(np.quantile(values, 1 - cut, method="higher")))
             if len(values)
@@ -130,7 +130,7 @@ def by_spread(what_if: WhatIf, k: float = 3.0) -> Suggestions:
     """
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values, sides = what_if.table.numbers(criterion.stats[0]), _sides(criterion)
+        values, sides = _known(what_if, criterion), _sides(criterion)
         if not len(values):
             continue
         middle = float(np.median(values))
@@ -167,18 +167,19 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
     depth = np.where(fixed, 1.0, 0.0)
     tails = dict[tuple[str, str], np.ndarray]()
     for criterion in _ranged(what_if):
-        values = table.numbers(criterion.stats[0])
-        ranks = pl.Series(values)
+        values = table.numbers(criterion.number)
+        ranks = pl.Series(values, nan_to_null=True)
         for side in _sides(criterion):
             at = ranks.rank("max", descending=side == "high").to_numpy()
-            tails[criterion.name, side] = at / max(len(values), 1)
+            # What has no number lies in no tail; whether it stays is up to the filter.
+            tails[criterion.name, side] = np.nan_to_num(at / max(len(values), 1), nan=1.0)
             depth = np.minimum(depth, tails[criterion.name, side])
     cut = _cut_depth(depth, weights, keep)
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values, ends = table.numbers(criterion.stats[0]), dict[str, float]()
+        values, ends = table.numbers(criterion.number), dict[str, float]()
         for side in _sides(criterion):
-            kept = tails[criterion.name, side] >= cut
+            kept = (tails[criterion.name, side] >= cut) & np.isfinite(values)
             closed = _closed(criterion.range(), side)
             ends[side] = threshold_at(values, kept, low=side == "low", closed=closed)
         found[criterion.name] = _Bounds(
@@ -207,8 +208,13 @@ def by_labels(what_if: WhatIf, labels: Mapping[str, bool], *, least_gain: int = 
     if good.all() or not good.any():
         raise UsageError("labels of one kind alone set no threshold", code="study.one-label",
                          hint="label some good and some bad rows")  # fmt: skip
-    columns = {c.name: what_if.table.numbers(c.stats[0])[positions] for c in _ranged(what_if)}
-    sides = [(c.name, side) for c in _ranged(what_if) for side in _settable(thresholds(c.range()))]
+    columns = {c.name: what_if.table.numbers(c.number)[positions] for c in _ranged(what_if)}
+    sides = [
+        (c.name, side)
+        for c in _ranged(what_if)
+        for side in _settable(thresholds(c.range()))
+        if np.isfinite(columns[c.name]).all()
+    ]
     cuts = greedy_cuts(columns, sides, good, least_gain=least_gain)
     found = dict[str, _Bounds]()
     for cut in cuts:
@@ -265,7 +271,7 @@ def _suggestions(
         old, place = criterion.range(), thresholds(criterion.range())
         start = _unbounded(old) if reset else old
         bounds = found.get(criterion.name, _Bounds(None, None, ""))
-        values = what_if.table.numbers(criterion.stats[0])
+        values = _known(what_if, criterion)
         op = with_bounds(
             start,
             low=bounds.low if place.low_field else None,
@@ -286,7 +292,7 @@ def _suggestions(
         ):  # fmt: skip
             if field and value is not None:
                 changes.append(
-                    Change(filter=criterion.name, stat=criterion.stats[0], field=field, before=before,
+                    Change(filter=criterion.name, stat=criterion.number, field=field, before=before,
                            after=getattr(op, field), evidence=bounds.why)
                 )  # fmt: skip
     after = what_if.changed(ops)
@@ -308,8 +314,9 @@ def _warnings(after: WhatIf, kept: Kept) -> list[str]:
     overlap = after.overlap()
     found = list[str]()
     for criterion in after.filters:
-        if isinstance(criterion.op, RangeFilter) and after.table.rows:
-            values, place = after.table.numbers(criterion.stats[0]), thresholds(criterion.op)
+        values = _known(after, criterion) if isinstance(criterion.op, RangeFilter) else np.zeros(0)
+        if isinstance(criterion.op, RangeFilter) and len(values):
+            place = thresholds(criterion.op)
             for field, bound, idle in (
                 (place.low_field, place.low, place.low is not None and values.min() >= place.low),
                 (place.high_field, place.high, place.high is not None and values.max() <= place.high),
@@ -325,6 +332,12 @@ def _warnings(after: WhatIf, kept: Kept) -> list[str]:
         if share.rows and share.rate < 0.5:
             found.append(f"keeps only {100 * share.rate:.1f} % of the rows" + (f" of {name}" if name else ""))
     return found
+
+
+def _known(what_if: WhatIf, criterion: Criterion) -> np.ndarray:
+    """The numbers of the rows that have one."""
+    values = what_if.table.numbers(criterion.number)
+    return values[np.isfinite(values)]
 
 
 def _ranged(what_if: WhatIf) -> list[Criterion]:

@@ -128,8 +128,9 @@ class _Search:
         self.sources, self.codes = list(what_if.table.sources().names), what_if.table.sources().codes
         self.mixed = [f"weight of {name}" for name in self.sources] if mixture else []
         chosen = [pick(what_if.filters, name) for name in names] if names is not None else what_if.filters
-        self.tails = [(c, side) for c in chosen for side in _bounded(c)]
-        self.sorted = {c.name: np.sort(what_if.table.numbers(c.stats[0])) for c, _ in self.tails}
+        bounded = [c for c in chosen if _bounded(c)]
+        self.sorted = {c.name: _sorted(what_if.table.numbers(c.number)) for c in bounded}
+        self.tails = [(c, side) for c in bounded if len(self.sorted[c.name]) for side in _bounded(c)]
         if not self.tails and not self.mixed:
             raise UsageError("there is no threshold and no mixture to search", code="study.nothing-to-tune",
                              hint="set a bound of some filter")  # fmt: skip
@@ -192,6 +193,10 @@ class _Search:
                 op, low=bound if side == "low" else None, high=bound if side == "high" else None, whole=whole
             )
         return ops
+
+
+def _sorted(values: np.ndarray) -> np.ndarray:
+    return np.sort(values[np.isfinite(values)])
 
 
 def _bounded(criterion: Criterion) -> list[str]:

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import polars as pl
 
+from plait.data.batch import Batch
 from plait.data.op import Filter, RangeFilter
 from plait.data.study.criteria import Criterion, pick, thresholds, with_bounds
 from plait.data.study.facts import Fact
@@ -84,7 +87,7 @@ class BorderRow(Fact):
     threshold: float
     """The threshold it is close to."""
     kept: bool
-    """Whether the filter keeps it."""
+    """Whether the range keeps it."""
 
 
 class WhatIf:
@@ -125,16 +128,12 @@ class WhatIf:
             op: Decide with these settings instead.
         """
         op = op or criterion.op
-        if isinstance(op, RangeFilter):
-            return op.inside(self.table.numbers(criterion.stats[0]))
-        from plait.data.batch import Batch
-
-        columns = {
-            plain: self.table.column(stat).alias(plain) for plain, stat in zip(op.stats, criterion.stats, strict=True)
-        }
-        import polars as pl
-
-        return np.asarray(op.keeps(Batch.of(pl.DataFrame(list(columns.values()))), columns), np.bool_)
+        columns = dict[str, Any]()
+        for plain, stat in zip(op.stats, criterion.stats, strict=True):
+            numeric = self.table.schema[stat].is_numeric()
+            columns[plain] = self.table.numbers(stat) if numeric else self.table.column(stat)
+        fields = [self.table.column(s).alias(p) for p, s in zip(op.stats, criterion.stats, strict=True)]
+        return np.asarray(op.keeps(Batch(pl.DataFrame(fields)), columns), np.bool_)
 
     def mask(self, changes: Mapping[str, Filter] | None = None) -> np.ndarray:
         """Whether each row stays, bool ``[rows]``, with some filters changed."""
@@ -204,10 +203,12 @@ class WhatIf:
         lines = [line for line in (bounds.low, bounds.high) if line is not None]
         if not lines:
             raise UsageError(f"{name} has no threshold set", code="study.no-thresholds", hint="set one first")
-        values = self.table.numbers(criterion.stats[0])
+        values = self.table.numbers(criterion.number)
         apart = np.min([np.abs(values - line) for line in lines], axis=0)
-        passes = self.passes(criterion, op)
-        chosen = np.concatenate([_nearest(apart, passes, count // 2), _nearest(apart, ~passes, count - count // 2)])
+        passes = op.inside(values)
+        known = np.isfinite(values)
+        sides = (passes & known, count // 2), (~passes & known, count - count // 2)
+        chosen = np.concatenate([_nearest(apart, among, most) for among, most in sides])
         chosen = chosen[np.lexsort((chosen, values[chosen]))]
         ids, sources = self.table.ids(chosen), self.table.sources()
         return [
