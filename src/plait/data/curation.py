@@ -210,6 +210,7 @@ def _told(curated: Curated) -> list[dict[str, Any]]:
                 "keeps": kept_range(step) if not isinstance(step.op, Mapper) else None,
                 "stats": list(step.stats) or ([step.op.stat] if isinstance(step.op, Barrier) else []),
                 "seconds": round(spent.seconds, 4),
+                "cpu_seconds": round(spent.cpu_seconds, 4),
                 "read": spent.read,
                 "kept": spent.kept,
                 "facts": dict(curated.facts.get(step.index, {})),

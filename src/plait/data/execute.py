@@ -33,7 +33,7 @@ from plait.data.chunks import Chunk, finished, store
 from plait.data.op import Barrier, Filter, Mapper, Reducer
 from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
 from plait.data.rows import ChunkRows
-from plait.data.visit import Spent, Visit, visit
+from plait.data.visit import Spent, Visit, now, visit
 from plait.engines.base import Engine
 from plait.engines.mapping import processors
 from plait.errors import DataError
@@ -378,7 +378,10 @@ def _decide(
     scratch.mkdir(exist_ok=True)
     rows = ChunkRows(step.index, ended.chunks, ended.kept, scratch=scratch, memory_bytes=memory_bytes)
     tell(step.name, 0, rows.count)
+    clock = now()
     decision = step.op.decide(rows)
+    spent = result.spent.setdefault(step.index, Spent())
+    spent += Spent.since(clock, 0, -len(decision.position))
     tell(step.name, rows.count, rows.count)
     result.facts[step.index] = decision.facts
     ids = ChunkRows(step.index, ended.chunks, [mask.copy() for mask in ended.kept], scratch=scratch, memory_bytes=0)

@@ -26,7 +26,7 @@ class Expected:
         needs: What it looks at.
         keeps: Share of the rows reaching it that it keeps, 0 to 1; ``None`` for barriers, which must see all rows.
         seconds: Processor seconds on the whole input; for barriers those of their keys.
-        actual_seconds: Seconds of a finished run.
+        actual_seconds: Processor seconds of a finished run.
         actual_keeps: Share kept by a finished run.
     """
 
@@ -82,7 +82,7 @@ def _expected(
         op.cost,
         sorted(op.needs),
         spent.kept / spent.read if spent.read else None,
-        spent.seconds * scale,
-        actual["seconds"] if actual else None,
+        spent.cpu_seconds * scale,
+        actual["cpu_seconds"] if actual else None,
         actual["kept"] / actual["read"] if actual and actual["read"] else None,
     )

@@ -40,19 +40,33 @@ class Spent:
 
     Args:
         seconds: Wall time.
+        cpu_seconds: Of one processor, in the thread that asked; other processes of the machine do not count.
         read: Rows it looked at.
         kept: Rows left after it.
     """
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     read: int = 0
     kept: int = 0
 
+    @classmethod
+    def since(cls, clock: tuple[float, float], read: int, kept: int) -> Spent:
+        """Spent since a `clock`."""
+        wall, cpu = now()
+        return cls(wall - clock[0], cpu - clock[1], read, kept)
+
     def __iadd__(self, other: Spent) -> Spent:
         self.seconds += other.seconds
+        self.cpu_seconds += other.cpu_seconds
         self.read += other.read
         self.kept += other.kept
         return self
+
+
+def now() -> tuple[float, float]:
+    """Wall time and processor time of this thread, in seconds."""
+    return time.perf_counter(), time.thread_time()
 
 
 @dataclass
@@ -99,10 +113,10 @@ def visit(one: Pass, batch: Batch, *, study: bool = False) -> Visit:
     notes.leave(batch)
     keys = dict[int, dict[str, Any]]()
     for step in one.barriers:
-        begin = time.perf_counter()
+        clock = now()
         assert isinstance(step.op, Barrier)
         keys[step.index] = dict(step.op.keys(batch))
-        spent[step.index] = Spent(time.perf_counter() - begin, len(batch), len(batch))
+        spent[step.index] = Spent.since(clock, len(batch), len(batch))
     return Visit(batch, came_in.hstack(notes.frame()), keys, notes.samples(), spent)
 
 
@@ -116,17 +130,17 @@ def _identity(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _map(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Batch:
     assert isinstance(step.op, Mapper)
-    begin = time.perf_counter()
+    clock = now()
     after = step.op.apply(batch)
     notes.note_changes(step, batch, after)
-    spent[step.index] = Spent(time.perf_counter() - begin, len(batch), len(after))
+    spent[step.index] = Spent.since(clock, len(batch), len(after))
     return after
 
 
 def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Batch:
     op = step.op
     assert isinstance(op, Filter)
-    begin = time.perf_counter()
+    clock = now()
     rows = batch.frame[ROW].to_numpy()
     unsettled = _unsettled(op, batch) if isinstance(op, RangeFilter) and not notes.study else None
     part = batch if unsettled is None else batch.where(unsettled)
@@ -146,7 +160,7 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
         after = batch.with_column(_KEPT, pl.Series(kept & before))
     else:
         after = batch.where(kept)
-    spent[step.index] = Spent(time.perf_counter() - begin, len(batch), int(kept.sum()))
+    spent[step.index] = Spent.since(clock, len(batch), int(kept.sum()))
     return after
 
 
