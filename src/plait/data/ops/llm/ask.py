@@ -29,7 +29,7 @@ from pydantic import PositiveInt
 from plait.data.op import Op
 from plait.data.ops.llm.line import line_to
 from plait.errors import LimitReached, LLMError, ReplayMiss, UsageError, nearest
-from plait.llm import ChatComponent, ChatModel, ChatSetting, JSONSchema, Reply
+from plait.llm import ChatComponent, ChatModel, ChatSetting, JSONSchema, Reply, chat_component
 from plait.records import Message
 
 Shape = Mapping[str, Mapping[str, Any]]
@@ -95,7 +95,8 @@ class Asks(Op):
     try_num: PositiveInt = 3
     """How often a question is asked before its row goes without an answer."""
     model_params: Mapping[str, Any] | None = None
-    """How to reach the model named by the other settings: ``base_url``, and ``timeout`` in seconds."""
+    """How to reach the model named by the other settings: ``base_url``, and ``timeout`` in seconds; or how to run it on
+    this machine: the settings of ``local`` (``device``, ``dtype``, …)."""
     sampling_params: Mapping[str, Any] | None = None
     """``temperature`` (0 by default), ``max_tokens`` (1024 by default), ``stop``, ``seed``; what else is given goes
     into the request to an endpoint (``top_p``, …)."""
@@ -107,6 +108,10 @@ class Asks(Op):
         Raises:
             UsageError: The settings name none.
         """
+
+    def sampling(self) -> Mapping[str, Any]:
+        """How answers are drawn; see ``sampling_params``."""
+        return self.sampling_params or {}
 
     def ask(
         self,
@@ -136,7 +141,7 @@ class Asks(Op):
             tries=self.try_num,
             schema=None if pattern else schema_of(shape),
             read=lambda reply: _read(reply, shape, pattern, check),
-            options=_call_options(self.sampling_params or {}),
+            options=_call_options(self.sampling()),
         )
         answers, failure = line.run(_ask_all(line.model, questions, task))
         if failure is not None:
@@ -159,9 +164,9 @@ class AsksEndpoint(Asks):
     def chat(self) -> ChatComponent:
         """The model, or the endpoint."""
         if self.model is not None:
-            return _without_extras(self.model, self.sampling_params or {})
+            return _without_extras(self.model, self.sampling())
         return endpoint_of(
-            self.api_model, self.api_endpoint, self.api_key_env, self.model_params or {}, self.sampling_params or {}
+            self.api_model, self.api_endpoint, self.api_key_env, self.model_params or {}, self.sampling()
         )
 
 
@@ -176,7 +181,7 @@ class AsksLocal(Asks):
 
     def chat(self) -> ChatComponent:
         """The model, or the local one by name."""
-        return _local_or(self.model, self.hf_model, self.sampling_params or {})
+        return _local_or(self.model, self.hf_model, self.model_params or {}, self.sampling())
 
 
 class AsksEither(Asks):
@@ -198,10 +203,11 @@ class AsksEither(Asks):
 
     def chat(self) -> ChatComponent:
         """The model, the local one by name, or the endpoint."""
-        sampling = self.sampling_params or {}
         if self.model is not None or self.is_hf_model or self.enable_vllm:
-            return _local_or(self.model, self.api_or_hf_model, sampling)
-        return endpoint_of(self.api_or_hf_model, self.api_endpoint, self.api_key_env, self.model_params or {}, sampling)
+            return _local_or(self.model, self.api_or_hf_model, self.model_params or {}, self.sampling())
+        return endpoint_of(
+            self.api_or_hf_model, self.api_endpoint, self.api_key_env, self.model_params or {}, self.sampling()
+        )
 
 
 def schema_of(shape: Shape) -> JSONSchema:
@@ -277,13 +283,14 @@ def endpoint_of(
     return Endpoint(base_url=address, model=name, api_key_env=key_env, extra_body=rest, timeout_s=timeout_s)
 
 
-def _local_or(model: ChatComponent | None, name: str, sampling_params: Mapping[str, Any]) -> ChatComponent:
-    from plait.llm import LocalModel
-
+def _local_or(
+    model: ChatComponent | None, name: str, model_params: Mapping[str, Any], sampling_params: Mapping[str, Any]
+) -> ChatComponent:
     if model is not None:
         return _without_extras(model, sampling_params)
-    own = {key: value for key, value in sampling_params.items() if key != "top_p"}
-    return _without_extras(LocalModel(model=name, top_p=float(sampling_params.get("top_p", 1.0))), own)
+    drawn = {key: value for key, value in sampling_params.items() if key == "top_p" and value is not None}
+    rest = {key: value for key, value in sampling_params.items() if key != "top_p"}
+    return _without_extras(chat_component({"use": "local", "model": name, **model_params, **drawn}), rest)
 
 
 def _without_extras(model: ChatComponent, sampling_params: Mapping[str, Any]) -> ChatComponent:

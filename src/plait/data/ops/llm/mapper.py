@@ -40,6 +40,11 @@ class LLMMapper(Mapper, Asks):
     types: ClassVar[Mapping[str, Any]] = {}
     """Polars types of what is put into the meta, by name; empty for mappers that write fields alone."""
 
+    system_prompt: str | None = None
+    """What the model has to do, instead of our own words."""
+    input_template: str | None = None
+    """What the model is given; places in braces are filled."""
+
     def apply(self, batch: Batch) -> Batch:
         """Ask, and write down what was answered."""
         rows = batch.frame.to_dicts()
@@ -54,15 +59,15 @@ class LLMMapper(Mapper, Asks):
 
     def system(self) -> str:
         """What the model has to do."""
-        return getattr(self, "system_prompt", None) or self.task
+        return self.system_prompt or self.task
 
     def user_template(self) -> str:
         """How a row is shown to the model."""
-        return getattr(self, "input_template", None) or self.template
+        return self.input_template or self.template
 
     def pattern(self) -> str | None:
         """Regular expression to read free text with, instead of JSON."""
-        return getattr(self, "output_pattern", None)
+        return None
 
     def answer_shape(self) -> Shape:
         """The fields of an answer."""
@@ -85,7 +90,7 @@ class LLMMapper(Mapper, Asks):
     def found(self, row: Row, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """What goes into the meta, by name; the fields of the answer in order unless overridden."""
         del row
-        return dict(zip(self.meta_types(), values.values(), strict=True))
+        return dict(zip(self.meta_types(), (values[name] for name in self.answer_shape()), strict=True))
 
     def write(self, batch: Batch, rows: Sequence[Row], answers: Sequence[Answer]) -> Batch:
         """The batch with the answers in its meta."""
@@ -94,8 +99,7 @@ class LLMMapper(Mapper, Asks):
             meta_of(row) if answer.values is None else self.found(row, answer.values)
             for row, answer in zip(rows, answers, strict=True)
         ]
-        batch = with_meta(batch, {name: [values.get(name) for values in found] for name in types}, types)
-        return batch.without(self.text_key) if getattr(self, "drop_text", False) else batch
+        return with_meta(batch, {name: [values.get(name) for values in found] for name in types}, types)
 
     def with_status(self, batch: Batch, answers: Sequence[Answer]) -> Batch:
         """The batch with what became of each question in its meta."""
