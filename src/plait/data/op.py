@@ -214,12 +214,15 @@ class Decision:
         survivor: Position of the row kept instead of each, -1 where there is none.
         value: Similarity to that row, or the rank that was too low, float64 ``[dropped]``.
         facts: What a report may tell of it: counts, bytes, thresholds.
+        state: A file in the scratch folder that the operation's ``rewrite(batch, state)`` needs, if rows that stay
+            are rewritten after the decision.
     """
 
     position: np.ndarray
     survivor: np.ndarray
     value: np.ndarray
     facts: Mapping[str, Any]
+    state: Path | None = None
 
 
 class Rows(Protocol):

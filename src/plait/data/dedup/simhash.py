@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from itertools import combinations
-from typing import TYPE_CHECKING
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def block_masks(blocks: int, distance: int) -> list[int]:
         (15, '0xffff')
     """
     edges = [i * BITS // blocks for i in range(blocks + 1)]
-    masks = [((1 << b) - 1) ^ ((1 << a) - 1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    masks = [((1 << b) - 1) ^ ((1 << a) - 1) for a, b in pairwise(edges)]
     return [sum(chosen) for chosen in combinations(masks, blocks - distance)]
 
 
@@ -132,7 +132,7 @@ def _simhashes(shingles: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _bits(value: int) -> int:
+def _bits(value: Any) -> Any:
     value = value - ((value >> np.uint64(1)) & np.uint64(0x5555555555555555))
     value = (value & np.uint64(0x3333333333333333)) + ((value >> np.uint64(2)) & np.uint64(0x3333333333333333))
     value = (value + (value >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

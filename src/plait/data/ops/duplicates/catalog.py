@@ -8,7 +8,38 @@ OPS: dict[str, Entry] = {
     "document_deduplicator": Entry(
         "plait.data.ops.duplicates.documents:DocumentDeduplicator", "Drops exact copies.", "data"
     ),
+    "document_line_deduplicator": Entry(
+        "plait.data.ops.duplicates.lines:DocumentLineDeduplicator",
+        "Takes lines that stand in many documents out of all of them.",
+        "data",
+    ),
     "document_minhash_deduplicator": Entry(
         "plait.data.ops.duplicates.minhash:DocumentMinhashDeduplicator", "Drops near copies, each verified.", "data"
+    ),
+    "document_minhash_deduplicator_with_uid": Entry(
+        "plait.data.ops.duplicates.aliases:DocumentMinhashDeduplicatorWithUid",
+        "Drops near copies and keeps the lowest number.",
+        "data",
+    ),
+    "document_simhash_deduplicator": Entry(
+        "plait.data.ops.duplicates.simhash:DocumentSimhashDeduplicator", "Drops near copies by SimHash.", "data"
+    ),
+    "ray_bts_minhash_cpp_deduplicator": Entry(
+        "plait.data.ops.duplicates.aliases:RayBtsMinhashCppDeduplicator",
+        "Another name of document_minhash_deduplicator.",
+        "data",
+    ),
+    "ray_bts_minhash_deduplicator": Entry(
+        "plait.data.ops.duplicates.aliases:RayBtsMinhashDeduplicator",
+        "Another name of document_minhash_deduplicator.",
+        "data",
+    ),
+    "ray_bts_minhash_deduplicator_with_uid": Entry(
+        "plait.data.ops.duplicates.aliases:RayBtsMinhashDeduplicatorWithUid",
+        "Another name of document_minhash_deduplicator_with_uid.",
+        "data",
+    ),
+    "ray_document_deduplicator": Entry(
+        "plait.data.ops.duplicates.aliases:RayDocumentDeduplicator", "Another name of document_deduplicator.", "data"
     ),
 }
