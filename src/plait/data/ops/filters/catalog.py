@@ -45,9 +45,34 @@ OPS: dict[str, Entry] = {
         "Keeps texts in given languages.",
         "data",
     ),
+    "llm_analysis_filter": Entry(
+        "plait.data.ops.filters.judged:LLMAnalysisFilter",
+        "Keeps texts by a language model's marks for clarity, relevance, usefulness, fluency.",
+        "data",
+    ),
+    "llm_condition_filter": Entry(
+        "plait.data.ops.filters.condition:LLMConditionFilter",
+        "Keeps texts of which a language model says that a condition holds.",
+        "data",
+    ),
+    "llm_difficulty_score_filter": Entry(
+        "plait.data.ops.filters.judged:LLMDifficultyScoreFilter",
+        "Keeps texts by a language model's marks for difficulty.",
+        "data",
+    ),
     "llm_perplexity_filter": Entry(
         "plait.data.ops.filters.likelihood:LLMPerplexityFilter",
         "Keeps texts by a language model's perplexity.",
+        "data",
+    ),
+    "llm_quality_score_filter": Entry(
+        "plait.data.ops.filters.judged:LLMQualityScoreFilter",
+        "Keeps texts by a language model's marks for quality.",
+        "data",
+    ),
+    "llm_task_relevance_filter": Entry(
+        "plait.data.ops.filters.judged:LLMTaskRelevanceFilter",
+        "Keeps texts by a language model's marks for how they bear on a task.",
         "data",
     ),
     "maximum_line_length_filter": Entry(
@@ -85,9 +110,29 @@ OPS: dict[str, Entry] = {
         "Keeps rows that come from files with given suffixes.",
         "data",
     ),
+    "text_action_filter": Entry(
+        "plait.data.ops.filters.grammar:TextActionFilter",
+        "Keeps texts with enough verbs.",
+        "data",
+    ),
+    "text_embd_similarity_filter": Entry(
+        "plait.data.ops.filters.similarity:TextEmbdSimilarityFilter",
+        "Keeps texts close in meaning to given ones.",
+        "data",
+    ),
+    "text_entity_dependency_filter": Entry(
+        "plait.data.ops.filters.grammar:TextEntityDependencyFilter",
+        "Keeps texts whose nouns are tied to other words.",
+        "data",
+    ),
     "text_length_filter": Entry(
         "plait.data.ops.filters.characters:TextLengthFilter",
         "Keeps texts by length in characters.",
+        "data",
+    ),
+    "text_pair_similarity_filter": Entry(
+        "plait.data.ops.filters.similarity:TextPairSimilarityFilter",
+        "Keeps pairs of texts by how close they are in meaning.",
         "data",
     ),
     "token_num_filter": Entry(
