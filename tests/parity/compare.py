@@ -36,7 +36,8 @@ class Mismatch:
     def __str__(self) -> str:
         text = self.row["text"]
         shown = repr(text) if len(text) < 300 else f"{text[:150]!r} ... {text[-100:]!r} ({len(text)} characters)"
-        return f"{self.what} with {self.settings}\n  text  {shown}\n  here  {self.ours!r:.400}\n  there {self.theirs!r:.400}"
+        sides = f"  here  {self.ours!r:.400}\n  there {self.theirs!r:.400}"
+        return f"{self.what} with {self.settings}\n  text  {shown}\n{sides}"
 
 
 def ours(kind: type[Op], settings: Sequence[Settings], rows: Sequence[Row]) -> list[Answer]:
@@ -77,21 +78,21 @@ def theirs(peer: Peer, name: str, settings: Sequence[Settings], rows: Sequence[R
 def mismatches(
     rows: Sequence[Row], here: Sequence[Answer], there: Sequence[Answer], settings: Sequence[Settings]
 ) -> list[Mismatch]:
-    """Rows that part. A number that differs is told once, not again as a decision."""
+    """Rows that part: by a number, a decision, or what is made of them."""
     found = list[Mismatch]()
     # A reducer gives one answer for all rows.
     for row, a, b in zip(rows[: len(there)], here, there, strict=True):
         if "error" in b:
             if b["error"] != "too long":
                 found.append(Mismatch("error", settings[0], row, a, b["error"]))
-        elif not _equal(a.get("stats"), b.get("stats")):
+            continue
+        if not _equal(a.get("stats"), b.get("stats")):
             found.append(Mismatch("stats", settings[0], row, a["stats"], b["stats"]))
-        elif "made" in b and not _equal(a["made"], b["made"]):
+        if "made" in b and not _equal(a["made"], b["made"]):
             found.append(Mismatch("output", settings[0], row, a["made"], b["made"]))
-        else:
-            for chosen, x, y in zip(settings if "kept" in b else [], a.get("kept", []), b.get("kept", []), strict=True):
-                if x != y:
-                    found.append(Mismatch("kept", chosen, row, (x, a.get("stats")), (y, b.get("stats"))))
+        for chosen, x, y in zip(settings if "kept" in b else [], a.get("kept", []), b.get("kept", []), strict=True):
+            if x != y:
+                found.append(Mismatch("kept", chosen, row, (x, a.get("stats")), (y, b.get("stats"))))
     return found
 
 
@@ -118,9 +119,11 @@ def unexplained(
 
 def bounds_to_try(kind: type[Op], settings: Settings, rows: Sequence[Row]) -> list[Settings]:
     """The settings with bounds at numbers that some rows have, closed and open, inside and outside."""
-    if not issubclass(kind, RangeFilter):
+    if not issubclass(kind, RangeFilter) or any(key.startswith(("min_", "max_")) for key in settings):
         return [settings]
     values = np.asarray(kind.model_validate(settings).value(Batch.of(pl.DataFrame(list(rows)))), np.float64)
+    if not np.isfinite(values).all():
+        return [settings]
     low, high = np.quantile(values, [0.3, 0.7], method="nearest").tolist()
     bounds = {
         name: type(field.default)(low if name.startswith("min_") else high)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from parity.edge_cases import BY_HAND, made
+from parity.edge_cases import BY_HAND, every_character, made
 from plait.data.sources import python_documents
 
 SHARE = Path("/usr/share")
@@ -19,11 +19,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 _SUFFIXES = (".txt", ".py", ".md", ".pdf", "")
 
 
-def texts(count: int = 3_000, *, seed: int = 7) -> list[str]:
+def texts(count: int = 3_500, *, seed: int = 7) -> list[str]:
     """Texts, always the same on one machine: all those made by hand, then equal parts of each kind there is."""
     rng = random.Random(seed)
     kinds = [list(kind) for kind in (_docstrings(rng), _sources(rng), _manuals(rng), _translations(rng), _pages())]
-    chosen = [*BY_HAND, *made(400)]
+    chosen = [*BY_HAND, *every_character(), *made(400)]
     left = count - len(chosen)
     for number, kind in enumerate(sorted(kinds, key=len)):
         taken = rng.sample(kind, min(len(kind), left // (len(kinds) - number)))

@@ -121,6 +121,13 @@ BY_HAND = (
 )  # fmt: skip
 
 
+def every_character() -> list[str]:
+    """All characters that mean something, 256 to a text."""
+    blocks = (*range(0, 0x20000, 256), *range(0xE0000, 0xE0200, 256))
+    texts = ("".join(chr(c) for c in range(b, b + 256) if not 0xD800 <= c < 0xE000) for b in blocks)
+    return [text for text in texts if text]
+
+
 def made(count: int) -> list[str]:
     """Texts from hypothesis, always the same: any characters, and pieces that operations look for."""
     pieces = st.sampled_from(

@@ -92,7 +92,6 @@ SETTINGS: dict[str, list[Settings]] = {
         {"pattern": r"(\w)\1", "repl": r"<\1>"},
         {},
     ],
-    "sentence_split_mapper": [{}],
     "text_chunk_mapper": [
         {},
         {"max_len": 100, "split_pattern": None},
@@ -149,7 +148,12 @@ SETTINGS: dict[str, list[Settings]] = {
 }  # fmt: skip
 """Operation → settings. ``WORDS`` stands for a folder with lists of words; see `write_words`."""
 
-LEFT_OUT: dict[str, str] = {}
+LEFT_OUT: dict[str, str] = {
+    "naive_reverse_grouper": "takes apart what naive_grouper made; these rows are not made by it",
+    "random_selector": "draws at random, from another generator",
+    "token_num_filter": "needs a tokenizer that the peer would download",
+    "sentence_split_mapper": "needs a model that the peer would download",
+}
 """Operation → why it is not compared."""
 
 STOPWORDS = {
