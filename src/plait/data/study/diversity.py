@@ -14,7 +14,8 @@ from typing import Any
 
 from plait.data.study.facts import Fact
 
-_MODELS = ("en_core_web_md", "en_core_web_sm", "en_core_web_lg")
+_ENGLISH = "en_core_web"  # how the names of English models begin
+_MISSING = "diversity of verbs and objects is not known: {} is not installed"
 _VERBS, _NOUNS = 20, 4
 _LONGEST = 2_000  # characters of a text; the first sentence is in them
 
@@ -54,19 +55,20 @@ def diversity(texts: Sequence[str], spacy_model: str | None = None) -> tuple[Div
         texts: English, unless a model for another language is given.
         spacy_model: Name of an installed model.
     """
-    wanted = [spacy_model] if spacy_model else _MODELS
-    there = [name for name in wanted if importlib.util.find_spec(name) is not None]
-    if importlib.util.find_spec("spacy") is None or not there:
-        missing = "spaCy" if importlib.util.find_spec("spacy") is None else f"a spaCy model ({', '.join(wanted)})"
-        return None, f"diversity of verbs and objects is not known: {missing} is not installed"
+    if importlib.util.find_spec("spacy") is None:
+        return None, _MISSING.format("spaCy")
     spacy: Any = importlib.import_module("spacy")
-    model = spacy.load(there[0], exclude=["ner"])
+    installed = sorted(spacy.util.get_installed_models())
+    found = [name for name in installed if (name == spacy_model if spacy_model else name.startswith(_ENGLISH))]
+    if not found:
+        return None, _MISSING.format(f"spaCy's model {spacy_model or _ENGLISH + '_…'}")
+    model = spacy.load(found[0], exclude=["ner"])
     pairs = Counter[tuple[str, str]]()
     for document in model.pipe(text[:_LONGEST] for text in texts):
         pair = _verb_object(next(iter(document.sents)).root) if len(document) else None
         if pair is not None:
             pairs[pair] += 1
-    return summarize_pairs(pairs, texts=len(texts), spacy_model=there[0]), ""
+    return summarize_pairs(pairs, texts=len(texts), spacy_model=found[0]), ""
 
 
 def summarize_pairs(pairs: Counter[tuple[str, str]], *, texts: int, spacy_model: str) -> Diversity:

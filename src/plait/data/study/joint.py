@@ -19,18 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plait.core.optional import require
 from plait.data import kernels
 from plait.data.batch import Batch
+from plait.data.dedup.signatures import band_keys
 from plait.data.study.facts import Fact
 from plait.data.study.keyed import key_of, sip_hash
 from plait.data.study.tally import WORDS, text_hashes
 from plait.errors import DataError, StrandError, UsageError
 
 BANDS, ROWS = 25, 10
-"""Bands and rows per band: likely to meet from a similarity of 0.7 on, as `plait.data` deduplicates too."""
-
-_SEED = 1
+"""Bands and rows per band: the choice of least error at a similarity of 0.7 where nobody verifies, see
+`plait.data.dedup.signatures.bands_of_least_error`."""
 
 
 @dataclass(frozen=True)
@@ -174,18 +173,10 @@ def plan_dedup(owners: Sequence[OwnerKeys], *, keep: Literal["first", "spread"] 
 
 
 def _bands(shingles: np.ndarray, starts: np.ndarray, key: bytes) -> np.ndarray:
-    rensa = require("rensa", extra="data", feature="a joint deduplication")
-    count = len(starts) - 1
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
-        np.ascontiguousarray(shingles), starts.astype(np.uint64), BANDS * ROWS, _SEED
-    )
-    digests = np.asarray(matrix.to_rows(), np.uint64).reshape(count, BANDS, ROWS)
-    keys = np.tile(np.arange(BANDS, dtype=np.uint64), (count, 1))
-    for row in range(ROWS):
-        # A keyed hash after each row: whoever lacks the key cannot rebuild a band from guessed words.
-        keys = sip_hash((keys ^ digests[:, :, row]).ravel(), key).reshape(count, BANDS)
-    keys[np.diff(starts) == 0] = 0
-    return keys
+    bands = band_keys(shingles, starts, bands=BANDS, rows=ROWS)
+    # Keyed again: what a band is made of are few bits of hashes, which could be tried out.
+    keyed = sip_hash((bands + np.arange(BANDS, dtype=np.uint64)).ravel(), key).reshape(bands.shape)
+    return np.where(bands == 0, np.uint64(0), keyed)
 
 
 def _connected(keys: np.ndarray) -> np.ndarray:
