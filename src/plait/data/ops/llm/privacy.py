@@ -55,8 +55,8 @@ class PiiLlmSuspectMapper(LLMMapper, AsksEndpoint):
 
     api_model: str = "qwen-turbo"
     """Name of the model on the server."""
-    inspect_keys: tuple[str, ...] = ("text", "query", "response")
-    """Fields that are looked at."""
+    inspect_keys: tuple[str, ...] | None = None
+    """Fields that are looked at; text, query and response by default."""
     messages_key: str | None = "messages"
     """Field of messages, whose last ones are looked at."""
     max_messages_for_prompt: PositiveInt = 4
@@ -71,6 +71,8 @@ class PiiLlmSuspectMapper(LLMMapper, AsksEndpoint):
     """Words that stand beside names count too."""
     result_key: str = "pii_llm_suspect"
     """Name of the findings in the meta."""
+    raw_key: str = "pii_llm_suspect_raw"
+    """Accepted; an answer that cannot be read is told of in the status."""
     overwrite: bool = False
     """Look again at rows that have findings."""
     preferred_output_lang: str = "zh"
@@ -102,9 +104,13 @@ class PiiLlmSuspectMapper(LLMMapper, AsksEndpoint):
         shown = "\n\n".join(f"[{name}]\n{text}" for name, text in fields.items())
         return Question(f"{self.system()} Name the kinds in {language_of(self.preferred_output_lang)}.", shown)
 
+    def inspected(self) -> tuple[str, ...]:
+        """The fields by name."""
+        return self.inspect_keys or ("text", "query", "response")
+
     def fields(self, row: Row) -> Mapping[str, str]:
         """What is looked at, by name."""
-        texts = {key: row[key] for key in self.inspect_keys if isinstance(row.get(key), str) and row[key].strip()}
+        texts = {key: row[key] for key in self.inspected() if isinstance(row.get(key), str) and row[key].strip()}
         fields = {key: clip(text, self.max_chars_per_field) for key, text in texts.items()}
         if self.messages_key and row.get(self.messages_key):
             last = row[self.messages_key][-self.max_messages_for_prompt :]
@@ -156,7 +162,7 @@ class PiiLlmSuspectMapper(LLMMapper, AsksEndpoint):
             [(s["field"], s["evidence"]) for s in (meta or {}).get("suspected") or ()] if answer.values else []
             for meta, answer in zip(metas, answers, strict=True)
         ]
-        for key in self.inspect_keys:
+        for key in self.inspected():
             if batch.frame.schema.get(key) == pl.String:
                 texts = [
                     None if row[key] is None else self.blotted(row[key], [e for f, e in found if f == key])

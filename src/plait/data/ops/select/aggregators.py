@@ -49,8 +49,9 @@ class Aggregates(Reducer, AsksEndpoint):
         said = [None if a.values is None else next(iter(a.values.values())) for a in answers]
         status = f"{snake_case(type(self).__name__).removesuffix('_aggregator')}_status"
         columns = [pl.Series(key, said, dtype=kind), pl.Series(status, [a.status for a in answers], dtype=pl.String)]
-        known = groups[BATCH_META].struct.unnest() if BATCH_META in groups.columns else pl.DataFrame()
-        return groups.with_columns(known.with_columns(columns).to_struct(BATCH_META))
+        if BATCH_META in groups.columns:
+            return groups.with_columns(groups[BATCH_META].struct.unnest().with_columns(columns).to_struct(BATCH_META))
+        return groups.with_columns(pl.DataFrame(columns).to_struct(BATCH_META))
 
 
 class SumsUp(Aggregates):
@@ -75,7 +76,7 @@ class SumsUp(Aggregates):
                 code="data.not-grouped",
                 hint="put a grouper before it, and what finds the texts before that",
             )
-        return [[row[self.input_key] for row in rows or () if row[self.input_key]] for rows in groups[META]]
+        return [[row[self.input_key] for row in rows or () if row[self.input_key]] for rows in groups[META].to_list()]
 
 
 class NestedAggregator(SumsUp):
@@ -124,24 +125,27 @@ class NestedAggregator(SumsUp):
         return [failed.get(i, answer) for i, answer in enumerate(done)]
 
     def parts(self, texts: Sequence[str]) -> list[list[str]]:
-        """Neighbouring texts, as many as may be read at a time; two at least, so that there is an end.
+        """Neighbouring texts, as many as may be read at a time; pairs where that is one, so that there is an end.
 
         Example:
             >>> NestedAggregator(max_token_num=2).parts(["abc", "def", "ghi", "jklmno"])
-            [['abc', 'def'], ['ghi', 'jklmno']]
+            [['abc', 'def'], ['ghi'], ['jklmno']]
+            >>> NestedAggregator(max_token_num=1).parts(["abc", "def", "ghi"])
+            [['abc', 'def'], ['ghi']]
         """
         if self.max_token_num is None:
             return [list(texts)]
         parts, size = list[list[str]](), 0
         for text in texts:
-            tokens = tokens_in(text)
-            if parts and (len(parts[-1]) < 2 or size + tokens <= self.max_token_num):
+            size += tokens_in(text)
+            if parts and size <= self.max_token_num:
                 parts[-1].append(text)
-                size += tokens
             else:
                 parts.append([text])
-                size = tokens
-        return parts
+                size = tokens_in(text)
+        if len(parts) < len(texts):
+            return parts
+        return [list(texts[i : i + 2]) for i in range(0, len(texts), 2)]
 
     def _question(self, texts: Sequence[str]) -> Question:
         pieces = "\n".join(fill(self.sub_doc_template or "Piece:\n{text}\n", {"text": text}) for text in texts)
