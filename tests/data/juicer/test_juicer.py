@@ -9,9 +9,8 @@ import pytest
 from plait.core.catalog import table
 from plait.core.yaml import load_yaml
 from plait.data.juicer import JuicerRecipe, is_juicer_recipe, read_juicer_recipe
-from plait.data.juicer.dataset import parse_dataset_path
 from plait.data.plan import read_ops
-from plait.data.read.sources import Source
+from plait.data.read.sources import Source, parse_paths
 from plait.errors import RecipeError, UsageError
 
 PUBLISHED = sorted((Path(__file__).parent / "published").glob("*.yaml"))
@@ -194,9 +193,9 @@ def test_what_is_no_juicer_recipe(tmp_path):
 def test_a_path_with_blanks_that_exists_is_one_path(tmp_path):
     path = tmp_path / "0.5 of it.jsonl"
     path.touch()
-    assert parse_dataset_path(str(path)) == (Source(str(path)),)
+    assert parse_paths(str(path)) == (Source(str(path)),)
     with pytest.raises(UsageError):
-        parse_dataset_path("a.jsonl 0.5")
+        parse_paths("a.jsonl 0.5")
 
 
 def test_published_recipes_name_operations_of_the_catalog():

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from plait.core.quarantine import Quarantine
 from plait.data.read import blocks, open_dataset, split
-from plait.data.read.block import LineBytes, LineRange, RowGroups
+from plait.data.read.lines import LineBytes, LineRange
+from plait.data.read.tables import RowGroups
 from plait.errors import DataError
 
 TEXTS = ["one", 'say "two": 2', "three\nlines\n", "vier äöü 中文 😀", "", ": colon first", "back\\slash", "x" * 300]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import IO
 
 import pyarrow as pa
 
@@ -106,15 +107,19 @@ class _Line:
         return None
 
 
-def decompressed(path: Path) -> Iterator[bytes]:
+def decompressed(path: Path | str, source: IO[bytes] | None = None) -> Iterator[bytes]:
     """The bytes of a plain or compressed file, a piece at a time, without a byte order mark.
+
+    Args:
+        path: The file; its suffix says how it is compressed.
+        source: The open file, where it is not on this machine's disk.
 
     Raises:
         DataError: The file is missing, cut off, damaged, or in UTF-16.
     """
-    compression = _COMPRESSION.get(path.suffix.lower())
+    compression = _COMPRESSION.get(PurePath(path).suffix.lower())
     try:
-        with pa.input_stream(str(path), compression=compression, buffer_size=_BLOCK) as stream:
+        with pa.input_stream(source or str(path), compression=compression, buffer_size=_BLOCK) as stream:
             block: bytes = stream.read(_BLOCK)
             if block.startswith(_UTF16_BOMS):
                 raise DataError(

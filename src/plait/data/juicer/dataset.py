@@ -1,67 +1,18 @@
-"""What a Data-Juicer recipe reads: ``dataset_path`` with its weights, or the ``dataset`` settings of 1.6.1."""
+"""What a Data-Juicer recipe reads by the ``dataset`` settings of 1.6.1."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from plait.core.problems import Problems
 from plait.data.read.sources import Source
-from plait.errors import UsageError, nearest
+from plait.errors import nearest
 
 _REMOTE = {"huggingface": "hf://datasets/", "hf": "hf://datasets/", "s3": "", "hdfs": ""}
 _KEYS = frozenset({"type", "source", "path", "weight", "split", "name", "data_files", "data_dir", "limit"})
 _CREDENTIALS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
 _ADDRESS = frozenset({"aws_region", "endpoint_url", "host", "port", "user"})
-
-
-def parse_dataset_path(text: str) -> tuple[Source, ...]:
-    """``[weight] path [weight] path …``; a path that exists as a whole is taken whole, blanks and all.
-
-    Raises:
-        UsageError: A weight without a path, or a quote that is not closed.
-
-    Example:
-        >>> parse_dataset_path("0.3 a.jsonl 0.7 b.jsonl")
-        (Source(path='a.jsonl', weight=0.3), Source(path='b.jsonl', weight=0.7))
-        >>> parse_dataset_path("a.jsonl b.jsonl")
-        (Source(path='a.jsonl'), Source(path='b.jsonl'))
-    """
-    if Path(text.strip()).expanduser().exists():
-        return (Source(text.strip()),)
-    try:
-        tokens = shlex.split(text)
-    except ValueError as error:
-        raise _malformed(text, str(error)) from error
-    sources = list[Source]()
-    weight: float | None = None
-    for token in tokens:
-        number = _number(token)
-        if number is None:
-            sources.append(Source(token, weight=1.0 if weight is None else weight))
-            weight = None
-        elif weight is not None or number < 0:
-            raise _malformed(text, f"{token} is no path and no weight")
-        else:
-            weight = number
-    if weight is not None:
-        raise _malformed(text, f"the weight {weight:g} has no path after it")
-    return tuple(sources)
-
-
-def _malformed(text: str, problem: str) -> UsageError:
-    return UsageError(
-        f"dataset_path {text!r}: {problem}", code="juicer.dataset", hint="write: 0.3 first.jsonl 0.7 second.jsonl"
-    )
-
-
-def _number(token: str) -> float | None:
-    try:
-        return float(token)
-    except ValueError:
-        return None
 
 
 def parse_dataset(value: Any, problems: Problems) -> tuple[tuple[Source, ...], int | None]:

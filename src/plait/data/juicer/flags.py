@@ -77,6 +77,7 @@ IGNORED: Mapping[str, str] = {
     "model_train_config": _SANDBOX,
     "data_eval_config": _SANDBOX,
     "model_eval_config": _SANDBOX,
+    "auto_num": "belongs to auto",
     "export_original_dataset": "`plait data analyze` writes the numbers beside each row's id",
     "save_stats_in_one_file": "the analysis is one report",
     "export_extra_args": "belongs to formats that are not written here",

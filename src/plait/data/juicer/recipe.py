@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from plait.core.problems import Problems, shorten
 from plait.core.yaml import Located, load_yaml
-from plait.data.juicer.dataset import parse_dataset, parse_dataset_path
+from plait.data.juicer.dataset import parse_dataset
 from plait.data.juicer.flags import IGNORED, MAPPED, REFUSED
 from plait.data.juicer.operations import OpSetting, read_operations
-from plait.data.read.sources import Source
+from plait.data.read.sources import Source, parse_paths
 from plait.errors import RecipeError, UsageError, nearest
 
 _FORMATS = ("jsonl", "json", "parquet")
@@ -169,7 +169,7 @@ class _Reader:
         if given:
             try:
                 paths: list[Any] = cast("list[Any]", given) if isinstance(given, list) else [given]
-                return tuple(source for one in paths for source in parse_dataset_path(str(one))), None
+                return tuple(source for one in paths for source in parse_paths(str(one))), None
             except UsageError as error:
                 self._problems.add(error.message, code="bad-value", path=("dataset_path",), hint=error.hint)
                 return (), None

@@ -7,6 +7,7 @@ for block in blocks("shards/*.jsonl", required=["text"]):
 from __future__ import annotations
 
 from plait.data.read.block import Block
-from plait.data.read.inputs import blocks, open_dataset, split
+from plait.data.read.inputs import Spec, blocks, open_dataset, split
+from plait.data.read.sources import Source
 
-__all__ = ["Block", "blocks", "open_dataset", "split"]
+__all__ = ["Block", "Source", "Spec", "blocks", "open_dataset", "split"]

@@ -9,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from plait.core.io.lines import decompressed
-from plait.data.read.block import File, LineBytes, LineRange, RowGroups, Settings, damaged
+from plait.data.read.file import File, damaged
+from plait.data.read.lines import LineBytes, LineRange
+from plait.data.read.settings import Settings
+from plait.data.read.tables import RowGroups
 from plait.errors import DataError
 
 _PIECE = 1 << 16
@@ -44,7 +47,7 @@ def line_pieces(file: File, settings: Settings, block_bytes: int) -> Iterator[Li
     first, held, size = 1, list[bytes](), 0
     rejects = list[tuple[str, str, str]]()
     skipped, head = 0, b""
-    for piece in decompressed(file.path):
+    for piece in unpacked(file):
         if skipped:
             end = piece.find(b"\n")
             skipped += len(piece) if end < 0 else end
@@ -82,11 +85,11 @@ def _too_long(file: File, line: int, head: bytes, size: int, limit: int) -> tupl
 
 def row_groups(file: File, settings: Settings, block_bytes: int) -> Iterator[RowGroups]:
     """Row groups of a Parquet file, several together while they are small; none is ever cut."""
-    for groups, row, span in _grouped(file, block_bytes):
-        yield RowGroups(file, groups, row, span, settings)
+    for groups, row, rows, span in _grouped(file, block_bytes):
+        yield RowGroups(file, groups, row, rows, span, settings)
 
 
-def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], int, tuple[int, int]]]:
+def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], int, int, tuple[int, int]]]:
     try:
         with file.open() as stream:
             meta = pq.read_metadata(stream)
@@ -98,13 +101,13 @@ def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], in
         group = meta.row_group(number)
         low, high = _bytes_of(group)
         if span and held + group.total_byte_size > block_bytes:
-            yield (first, number), row, span
+            yield (first, number), row, rows, span
             first, row, rows, held, span = number, row + rows, 0, 0, None
         span = (min(span[0], low), max(span[1], high)) if span else (low, high)
         rows += group.num_rows
         held += group.total_byte_size
     if span and rows:
-        yield (first, meta.num_row_groups), row, span
+        yield (first, meta.num_row_groups), row, rows, span
 
 
 def _bytes_of(group: pq.RowGroupMetaData) -> tuple[int, int]:
@@ -119,15 +122,20 @@ def _bytes_of(group: pq.RowGroupMetaData) -> tuple[int, int]:
     return min(starts, default=0), max(stops, default=0)
 
 
-def parquet_schema(path: Path) -> pa.Schema:
+def parquet_schema(file: File) -> pa.Schema:
     """The columns of a Parquet file, from its footer.
 
     Raises:
         DataError: It is missing, cut off, or not Parquet.
     """
     try:
-        return pq.read_schema(path).remove_metadata()
-    except FileNotFoundError as error:
-        raise DataError("no such file", code="data.not-found", where=str(path)) from error
+        with file.open() as stream:
+            return pq.read_schema(stream).remove_metadata()
     except (pa.ArrowException, OSError) as error:
-        raise damaged(path, "Parquet", error) from error
+        raise damaged(file.path, "Parquet", error) from error
+
+
+def unpacked(file: File) -> Iterator[bytes]:
+    """The bytes of a file that may be compressed."""
+    with file.open() as stream:
+        yield from decompressed(file.path, None if isinstance(file.path, Path) else stream)

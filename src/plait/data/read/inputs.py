@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from plait.core.io import read_batches
-from plait.core.io.readers import HF_MARKS, format_of
 from plait.core.quarantine import Quarantine
-from plait.data.read.block import Block, File, RowsInMemory, Settings
-from plait.data.read.collect import Collected
-from plait.data.read.cut import line_pieces, line_ranges, parquet_schema, row_groups
-from plait.data.read.probe import lines_schema, merged, stream_schema
-from plait.errors import DataError
+from plait.data.read.block import Block, Picked
+from plait.data.read.mixture import rows_by_weight, shared_out, times_taken
+from plait.data.read.parts import Folders, Part, parts_of
+from plait.data.read.probe import merged
+from plait.data.read.settings import Settings
+from plait.data.read.sources import Source, parse_paths
+from plait.errors import DataError, UsageError
 
-Spec = str | Path | Sequence[str | Path]
-"""A path, a pattern such as ``shards/*.jsonl.zst``, or several."""
+Spec = str | Path | Source | Sequence[str | Path | Source]
+"""A path, a pattern such as ``shards/*.jsonl.zst``, an address such as ``s3://bucket/folder``, a name on the
+Hugging Face hub, several with weights as in ``0.3 a.jsonl 0.7 b.jsonl``, or a list of those."""
 
 BLOCK_BYTES = 8 << 20
-_PATTERN = frozenset("*?[")
 
 
 def blocks(
@@ -32,11 +34,16 @@ def blocks(
     id_key: str = "id",
     text_key: str = "text",
     max_line_bytes: int = 64 << 20,
+    max_rows: int | None = None,
+    suffixes: Sequence[str] = (),
+    folders: Folders = "auto",
+    skipped: Counter[str] | None = None,
 ) -> Iterator[Block]:
     """The input cut into blocks, all of one schema; memory does not grow with the input.
 
     Plain JSON Lines and Parquet are cut without being read. What can only be read in order (compressed files,
-    CSV, JSON arrays…) is read as blocks are asked for, and its rows travel with them.
+    CSV, JSON arrays…) is read as blocks are asked for, and its rows travel with them. A folder of files that are no
+    records is read as documents, one per file: text, source code, HTML, PDF, Word.
 
     The schema is learned from samples of every file. Files may lack columns (null) and hold integers where others
     hold fractions; a record that does not fit is quarantined when its block is loaded.
@@ -48,24 +55,37 @@ def blocks(
         required: Fields that every record must have, not null.
         id_key: Field to give an id where records have none; see `plait.data.read.ids`. Empty for none.
         text_key: The field whose content decides that id.
-        max_line_bytes: A longer line is quarantined, never held as a whole.
+        max_line_bytes: A longer line or document is quarantined, never held as a whole.
+        max_rows: At most so many rows, shared out among the sources by their weights.
+        suffixes: Suffixes of the files read in a folder; all when empty.
+        folders: What files in folders are: records, documents, or what their names say.
+        skipped: Counts files of document folders that are left out, by reason.
 
     Raises:
         DataError: A file is missing or damaged, types of columns exclude each other, or there is no record.
+        UsageError: Weights that make no sense.
     """
-    files = [File.of(path, number) for number, path in enumerate(paths_of(spec))]
-    schema = merged([_schema(file, required) for file in files], columns)
+    sources = sources_of(spec)
+    left_out = Counter[str]() if skipped is None else skipped
+    parts = list[list[Part]]()
+    for source in sources:
+        number = sum(map(len, parts))
+        parts.append(list(parts_of(source, number, suffixes=suffixes, folders=folders, skipped=left_out)))
+    schema = merged([part.schema(required, max_line_bytes) for own in parts for part in own], columns)
     settings = Settings(schema, tuple(required), columns is None, max_line_bytes, id_key, text_key)
+    shares: list[int | None] = [None] * len(sources)
+    if max_rows is not None:
+        shares = [*shared_out([source.weight for source in sources], max_rows)]
     empty = True
-    for file in files:
-        for block in _cut(file, settings, block_bytes):
+    for source, own, share in zip(sources, parts, shares, strict=True):
+        for block in _taken(own, source, share, settings, block_bytes):
             empty = False
             yield block
     if empty:
         raise DataError(
             "there is no record to read",
             code="data.empty",
-            where=", ".join(str(file.path) for file in files[:3]) or str(spec),
+            where=", ".join(source.path for source in sources[:3]),
             hint="the input is empty; check its path and how it was written",
         )
 
@@ -85,6 +105,10 @@ def open_dataset(
     id_key: str = "id",
     text_key: str = "text",
     max_line_bytes: int = 64 << 20,
+    max_rows: int | None = None,
+    suffixes: Sequence[str] = (),
+    folders: Folders = "auto",
+    skipped: Counter[str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     r"""The records of an input in batches; settings as for `blocks`.
 
@@ -107,99 +131,57 @@ def open_dataset(
         id_key=id_key,
         text_key=text_key,
         max_line_bytes=max_line_bytes,
+        max_rows=max_rows,
+        suffixes=suffixes,
+        folders=folders,
+        skipped=skipped,
     ):
         for batch in block.load(quarantine).combine_chunks().to_batches():
             if batch.num_rows:
                 yield batch
 
 
-def paths_of(spec: Spec) -> list[Path]:
-    """The files of an input, in order: those given, and those in folders and patterns sorted by name.
+def sources_of(spec: Spec) -> list[Source]:
+    """The sources that an input names.
 
     Raises:
-        DataError: One is not there, or a folder mixes records with other files.
+        UsageError: It names none, or weights that make no sense.
     """
-    given = [spec] if isinstance(spec, str | Path) else list(spec)
-    return [path for one in given for path in _expanded(one)]
+    given = [spec] if isinstance(spec, str | Path | Source) else list(spec)
+    sources = list[Source]()
+    for one in given:
+        if isinstance(one, Source):
+            sources.append(one)
+        elif isinstance(one, Path):
+            sources.append(Source(str(one)))
+        else:
+            sources += parse_paths(one)
+    if not sources:
+        raise UsageError("there is nothing to read", code="data.no-input", hint="name a file, a folder or an address")
+    return sources
 
 
-def _expanded(one: str | Path) -> list[Path]:
-    path = Path(one).expanduser()
-    if path.is_dir() and not any((path / mark).exists() for mark in HF_MARKS):
-        below = [p.relative_to(path) for p in path.rglob("*") if p.is_file()]
-        names = sorted(p.as_posix() for p in below if not any(part.startswith(".") for part in p.parts))
-        shards = [name for name in names if format_of(path / name)]
-        if shards and len(shards) < len(names):
-            other = next(name for name in names if name not in shards)
-            raise DataError(
-                f"the folder holds both records ({shards[0]}) and other files ({other})",
-                code="data.mixed-folder",
-                where=str(path),
-                hint="name the files to read, or keep one kind in the folder",
-            )
-        return [path / name for name in shards] or [path]
-    if path.exists():
-        return [path]
-    found = _matching(path)
-    if not found:
-        raise DataError("no such file or folder", code="data.not-found", where=str(one))
-    return [inner for name in found for inner in _expanded(name)]
-
-
-def _matching(pattern: Path) -> list[Path]:
-    parts = pattern.parts
-    first = next((number for number, part in enumerate(parts) if _PATTERN.intersection(part)), None)
-    if first is None:
-        return []
-    return sorted(Path(*parts[:first]).glob("/".join(parts[first:])))
-
-
-def _schema(file: File, required: Sequence[str]) -> pa.Schema:
-    match _kind(file.path):
-        case "lines":
-            return lines_schema(file)
-        case "pieces":
-            return stream_schema(file.path)
-        case "parquet":
-            return parquet_schema(file.path)
-        case _:
-            first = next(read_batches(file.path, required=required, quarantine=Collected()), None)
-            return first.schema if first is not None else pa.schema([])
-
-
-def _cut(file: File, settings: Settings, block_bytes: int) -> Iterator[Block]:
-    match _kind(file.path):
-        case "lines":
-            yield from line_ranges(file, settings, block_bytes)
-        case "pieces":
-            yield from line_pieces(file, settings, block_bytes)
-        case "parquet":
-            yield from row_groups(file, settings, block_bytes)
-        case _:
-            yield from _rows(file, settings, block_bytes)
-
-
-def _rows(file: File, settings: Settings, block_bytes: int) -> Iterator[RowsInMemory]:
-    collected = Collected()
-    row = 0
-    batches = read_batches(
-        file.path,
-        required=settings.required,
-        quarantine=collected,
-        batch_bytes=block_bytes,
-        max_line_bytes=settings.max_line_bytes,
-    )
-    for batch in batches:
-        table = pa.Table.from_batches([batch])
-        where = f"{file.path}:row {row + 1}"
-        yield RowsInMemory(table, f"{file.number}.{row}", collected.take(), settings, where)
-        row += batch.num_rows
-    if rest := collected.take():
-        yield RowsInMemory(settings.schema.empty_table(), f"{file.number}.{row}", rest, settings, str(file.path))
-
-
-def _kind(path: Path) -> str:
-    found = format_of(path) if path.is_file() else None
-    if found == "jsonl":
-        return "lines" if path.suffix.lower() in (".jsonl", ".ndjson") else "pieces"
-    return found or "rows"
+def _taken(
+    parts: Sequence[Part], source: Source, share: int | None, settings: Settings, block_bytes: int
+) -> Iterator[Block]:
+    """All blocks of a source, or those rows of them that its weight, share and limit ask for."""
+    if share is None and source.weight == 1 and source.limit is None:
+        for part in parts:
+            yield from part.blocks(settings, block_bytes)
+        return
+    # Counted first, as the choice depends on how many there are; compressed files are unpacked twice.
+    counts = [[block.count() for block in part.blocks(settings, block_bytes)] for part in parts]
+    rows = sum(map(sum, counts))
+    if source.limit is not None:
+        rows = min(rows, source.limit)
+    wanted = share if share is not None else rows_by_weight(rows, source.weight)
+    times = times_taken(rows, wanted) if rows else np.zeros(0, np.int32)
+    at = 0
+    for part, sizes in zip(parts, counts, strict=True):
+        for block, size in zip(part.blocks(settings, block_bytes), sizes, strict=True):
+            own = times[at : at + size]
+            if len(own) < size:
+                own = np.concatenate((own, np.zeros(size - len(own), np.int32)))
+            at += size
+            if own.any():
+                yield block if (own == 1).all() else Picked(block, own)

@@ -32,7 +32,8 @@ def parse_lines(
     max_line_bytes: int,
     place: Place,
     quarantine: Quarantine,
-) -> pa.RecordBatch:
+    wanted: np.ndarray | None = None,
+) -> tuple[pa.RecordBatch, np.ndarray]:
     """Records of whole lines, one JSON object each; blank lines are skipped.
 
     Args:
@@ -43,10 +44,22 @@ def parse_lines(
         max_line_bytes: A longer line is bad.
         place: Names a line for the quarantine.
         quarantine: Where bad records go.
+        wanted: Which of the lines that are not blank are looked at, bool; all when not given.
+
+    Returns:
+        The records, and which line each comes from, counting those that are not blank from 0.
     """
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    filled: np.ndarray | None = None
+    if wanted is not None:
+        filled = np.flatnonzero(np.fromiter(map(_is_filled, lines), np.bool_, len(lines)))
+        looked_at = np.zeros(len(lines), np.bool_)
+        looked_at[filled[wanted]] = True
+        # Blank lines in their place, so that all offsets stay.
+        lines = [line if look else b" " * len(line) for line, look in zip(lines, looked_at.tolist(), strict=True)]
+        data = b"\n".join(lines)
     try:
         records: list[Any] = list(map(orjson.loads, lines))
         clean = set(map(type, records)) <= {dict} and (
@@ -69,12 +82,26 @@ def parse_lines(
         positions = np.delete(positions, sorted(bad))
     if not exclusive:
         records = select(records, schema.names)
-    return fitting(
-        records,
-        schema,
-        required,
-        lambda index, reason: _refuse(lines, starts, int(positions[index]), reason, place, quarantine),
-    )
+    misfits = list[int]()
+
+    def refuse(index: int, reason: str) -> None:
+        misfits.append(index)
+        _refuse(lines, starts, int(positions[index]), reason, place, quarantine)
+
+    batch = fitting(records, schema, required, refuse)
+    positions = np.delete(positions, misfits)
+    if filled is not None:
+        return batch, np.searchsorted(filled, positions)
+    return batch, positions
+
+
+def count_lines(data: bytes) -> int:
+    """How many lines are not blank."""
+    return sum(map(_is_filled, data.split(b"\n")))
+
+
+def _is_filled(line: bytes) -> bool:
+    return bool(line) and not line.isspace()
 
 
 def sample_records(data: bytes) -> list[Record]:
@@ -100,7 +127,7 @@ def _good_objects(
 ) -> tuple[list[Record], np.ndarray]:
     records, positions = list[Record](), list[int]()
     for index, line in enumerate(lines):
-        if not line or line.isspace():
+        if not _is_filled(line):
             continue
         reason = f"line longer than {max_line_bytes} bytes" if len(line) > max_line_bytes else None
         value: Any = None

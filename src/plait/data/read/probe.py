@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
-from plait.core.io.lines import decompressed
-from plait.data.read.block import File
+from plait.data.read.cut import unpacked
+from plait.data.read.file import File
 from plait.data.read.jsonl import sample_records
 from plait.data.read.records import schema_of, settled, unified
 
@@ -50,10 +49,10 @@ def _spots(file: File) -> Iterator[bytes]:
             yield b"".join(lines)
 
 
-def stream_schema(path: Path) -> pa.Schema:
+def stream_schema(file: File) -> pa.Schema:
     """The columns of a compressed JSON Lines file, from its head."""
     held, size = list[bytes](), 0
-    for piece in decompressed(path):
+    for piece in unpacked(file):
         held.append(piece)
         size += len(piece)
         if size >= _HEAD_BYTES:

@@ -213,8 +213,11 @@ def _widened(kind: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def cast_batch(
     table: pa.Table, schema: pa.Schema, required: Sequence[str], *, place: Callable[[int], str], quarantine: Quarantine
-) -> pa.RecordBatch:
+) -> tuple[pa.RecordBatch, np.ndarray]:
     """Typed rows in the columns of a read: what is missing is null, integers widen to floats.
+
+    Returns:
+        The rows that have all required fields, and their places among all.
 
     Raises:
         DataError: A column is of a type that cannot be turned into that of the read without loss.
@@ -247,4 +250,4 @@ def cast_batch(
             for row in np.flatnonzero(null).tolist():
                 record = batch.slice(row, 1).to_pylist()[0]
                 quarantine.add(where=place(row), reason=f'field "{name}" is null', record=record)
-    return batch if valid.all() else batch.filter(pa.array(valid))
+    return (batch if valid.all() else batch.filter(pa.array(valid))), np.flatnonzero(valid)

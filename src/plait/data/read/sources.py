@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Self
+
+from plait.errors import UsageError
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,3 +36,48 @@ class Source:
         shown = [f"path={self.path!r}"]
         shown += [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self)[1:] if getattr(self, f.name) != f.default]
         return f"Source({', '.join(shown)})"
+
+
+def parse_paths(text: str) -> tuple[Source, ...]:
+    """``[weight] path [weight] path …``; a path that exists as a whole is taken whole, blanks and all.
+
+    Raises:
+        UsageError: A weight without a path, or a quote that is not closed.
+
+    Example:
+        >>> parse_paths("0.3 a.jsonl 0.7 b.jsonl")
+        (Source(path='a.jsonl', weight=0.3), Source(path='b.jsonl', weight=0.7))
+        >>> parse_paths("a.jsonl b.jsonl")
+        (Source(path='a.jsonl'), Source(path='b.jsonl'))
+    """
+    if Path(text.strip()).expanduser().exists():
+        return (Source(text.strip()),)
+    try:
+        tokens = shlex.split(text)
+    except ValueError as error:
+        raise _malformed(text, str(error)) from error
+    sources = list[Source]()
+    weight: float | None = None
+    for token in tokens:
+        number = _number(token)
+        if number is None:
+            sources.append(Source(token, weight=1.0 if weight is None else weight))
+            weight = None
+        elif weight is not None or number < 0:
+            raise _malformed(text, f"{token} is no path and no weight")
+        else:
+            weight = number
+    if weight is not None:
+        raise _malformed(text, f"the weight {weight:g} has no path after it")
+    return tuple(sources)
+
+
+def _malformed(text: str, problem: str) -> UsageError:
+    return UsageError(f"{text!r}: {problem}", code="data.weights", hint="write: 0.3 first.jsonl 0.7 second.jsonl")
+
+
+def _number(token: str) -> float | None:
+    try:
+        return float(token)
+    except ValueError:
+        return None

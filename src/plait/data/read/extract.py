@@ -1,0 +1,137 @@
+"""The text of one file: plain text as it is, HTML as a reader sees it, PDF and Word documents without their layout."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+import zipfile
+from typing import Any
+
+from plait.core.optional import require
+
+_MOST_UNPACKED = 256 << 20
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s{0,9}=\s{0,9}["']?\s{0,9}([\w.:-]{1,40})""", re.IGNORECASE)
+_HIDDEN = "script, style, noscript, template, head, svg"
+_BLOCKS = (
+    "p, div, section, article, header, footer, aside, main, nav, h1, h2, h3, h4, h5, h6, ul, ol, li, dl, dt, dd, "
+    "table, tr, pre, blockquote, figure, figcaption, form, hr, br, address, details, summary, caption"
+)
+_BLANKS = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r" ?\n ?")
+_GAPS = re.compile(r"\n{3,}")
+
+
+class Unreadable(Exception):
+    """A file without text that can be read.
+
+    Args:
+        reason: Why, in few words and without values of the file: files are counted by it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def text_of(data: bytes, suffix: str) -> str:
+    r"""The text of a file.
+
+    Args:
+        data: Its bytes.
+        suffix: The end of its name, in lower case.
+
+    Raises:
+        Unreadable: It holds no text, or is damaged, encrypted, or in an encoding it does not declare.
+        MissingExtra: The package that reads such files is not installed.
+
+    Example:
+        >>> text_of(b"one\r\ntwo", ".txt")
+        'one\ntwo'
+    """
+    match suffix:
+        case ".html" | ".htm" | ".xhtml":
+            return _html(data)
+        case ".pdf":
+            return _pdf(data)
+        case ".docx":
+            return _word(data)
+        case _:
+            return _plain(data)
+
+
+def _plain(data: bytes) -> str:
+    if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Unreadable("binary file")
+    return _decoded(data, "utf-8").replace("\r\n", "\n")
+
+
+def _decoded(data: bytes, encoding: str) -> str:
+    if data.startswith(codecs.BOM_UTF8):
+        encoding = "utf-8-sig"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise Unreadable("not UTF-8" if encoding.startswith("utf-8") else "not in its declared encoding") from error
+
+
+def _html(data: bytes) -> str:
+    parser = require("selectolax.lexbor", extra="data", feature="reading HTML")
+    declared = _CHARSET.search(data[:4096])
+    encoding = declared[1].decode("ascii") if declared else "utf-8"
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise Unreadable("unknown declared encoding") from error
+    tree: Any = parser.LexborHTMLParser(_decoded(data, encoding))
+    for node in tree.css(_HIDDEN):
+        node.decompose()
+    for node in tree.css(_BLOCKS):
+        node.insert_before("\n")
+        node.insert_after("\n")
+    for node in tree.css("td, th"):
+        node.insert_after("\t")
+    text = tree.body.text(deep=True) if tree.body is not None else ""
+    return _GAPS.sub("\n\n", _LINES.sub("\n", _BLANKS.sub(" ", text))).strip()
+
+
+def _pdf(data: bytes) -> str:
+    pypdf = require("pypdf", extra="data", feature="reading PDF")
+    faults = (pypdf.errors.PyPdfError, *_PARSER_FAULTS)
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise Unreadable("encrypted PDF")
+        pages = [page.extract_text().strip() for page in reader.pages]
+    except faults as error:
+        raise Unreadable("damaged PDF") from error
+    text = "\n\n".join(page for page in pages if page)
+    if not text:
+        raise Unreadable("PDF without text")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _word(data: bytes) -> str:
+    docx = require("docx", extra="data", feature="reading Word documents")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
+                raise Unreadable("Word document that unpacks to too much")
+        document = docx.Document(io.BytesIO(data))
+        parts = [_of_part(part) for part in document.iter_inner_content()]
+    except (zipfile.BadZipFile, *_PARSER_FAULTS) as error:
+        raise Unreadable("damaged Word document") from error
+    return "\n".join(parts).strip()
+
+
+def _of_part(part: Any) -> str:
+    rows = getattr(part, "rows", None)
+    if rows is None:
+        return str(part.text)
+    return "\n".join("\t".join(cell.text.strip() for cell in row.cells) for row in rows)
+
+
+_PARSER_FAULTS = (ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError, RecursionError, OSError)
+"""What parsers of PDF and Word let through on damaged files, besides errors of their own."""
