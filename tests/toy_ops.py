@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +14,19 @@ import pyarrow as pa
 
 from plait.core.quarantine import Quarantine
 from plait.data.batch import ROW, Batch
-from plait.data.op import Bounds, Cost, Decision, Deduplicator, Filter, Mapper, Need, RangeFilter, Reducer, Rows
+from plait.data.op import (
+    Bounds,
+    Cost,
+    Decision,
+    Deduplicator,
+    Filter,
+    Mapper,
+    Need,
+    RangeFilter,
+    Reducer,
+    RewritingBarrier,
+    Rows,
+)
 from plait.errors import DataError
 
 
@@ -110,6 +123,27 @@ class Same(Deduplicator):
         _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
         position = np.setdiff1d(np.arange(len(found)), first)
         return Decision(position, first[inverse[position]], np.ones(len(position)), {"groups": len(first)})
+
+
+class CommonWord(RewritingBarrier):
+    """Takes the text that occurs most often out of every text."""
+
+    def keys(self, batch: Batch) -> dict[str, pl.Series]:
+        return {"text": batch.text(self.text_key)}
+
+    def decide(self, rows: Rows) -> Decision:
+        found = pl.Series(rows.key("text").tolist(), dtype=pl.String)
+        state = rows.scratch / "word.txt"
+        state.write_text(
+            found.filter(found != "")
+            .value_counts(sort=True)
+            .sort(["count", found.name], descending=[True, False])[found.name][0]
+        )
+        nobody = np.zeros(0, np.int64)
+        return Decision(nobody, nobody, np.zeros(0), {}, state)
+
+    def rewrite(self, batch: Batch, state: Path) -> pl.Series:
+        return batch.text(self.text_key).str.replace_all(state.read_text(), "", literal=True)
 
 
 class Joined(Reducer):

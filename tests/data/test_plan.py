@@ -53,7 +53,7 @@ def test_every_operation_is_of_one_kind_and_named_for_it() -> None:
         kind = find("op", name)
         assert isinstance(kind, type)
         assert issubclass(kind, Op)
-        last = name.rsplit("_", 1)[-1]
+        last = name.removesuffix("_with_uid").rsplit("_", 1)[-1]
         assert issubclass(kind, KINDS[last]), name
 
 

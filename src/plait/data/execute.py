@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_128
 
-from plait.core.hashing import hash_code
+from plait.core.hashing import hash_code, hash_path
 from plait.core.quarantine import Quarantine
 from plait.data.batch import ROW, Batch
 from plait.data.blocks import Block
@@ -80,6 +80,7 @@ class Task:
         source: A block of the input, or the result of the pass before and which of its rows are left.
         folder: Where results lie.
         prefix: What decides the result apart from the source.
+        states: By index of a barrier before this pass, the file that it left for rewriting.
     """
 
     recipe: Recipe
@@ -87,6 +88,7 @@ class Task:
     source: Block | tuple[Chunk, np.ndarray]
     folder: Path
     prefix: str
+    states: Mapping[int, Path]
 
     @property
     def target(self) -> Path:
@@ -114,7 +116,8 @@ def run_task(task: Task) -> Done:
         return Done(chunk, {})
     rejects = Quarantine(target.with_suffix(".rejects.jsonl"))
     try:
-        visited = visit(task.recipe.plan.passes[task.number], _load(task, rejects), study=task.recipe.study)
+        one = task.recipe.plan.passes[task.number]
+        visited = visit(one, _load(task, rejects), states=task.states, study=task.recipe.study)
         visited.batch = _renamed(visited.batch)
         return Done(store(visited, rejects.path, rejects.counts, target), visited.spent)
     finally:
@@ -168,12 +171,14 @@ class Curated:
         passes: What each pass left.
         spent: By index of the operation, seconds and rows, without results that were found.
         facts: By index of the barrier, what it tells of its decision.
+        states: By index of a barrier that rewrites, the file it left for that.
     """
 
     plan: Plan
     passes: list[Ended] = field(default_factory=list[Ended])
     spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
     facts: dict[int, Mapping[str, Any]] = field(default_factory=dict[int, Mapping[str, Any]])
+    states: dict[int, Path] = field(default_factory=dict[int, Path])
 
     @property
     def read(self) -> int:
@@ -234,8 +239,9 @@ def execute(
     result = Curated(recipe.plan)
     prefix = ""
     for number, one in enumerate(recipe.plan.passes):
-        prefix = _prefix(prefix, one, study=study)
-        tasks = (Task(recipe, number, source, folder, prefix) for source in _sources(result, blocks))
+        prefix = _prefix(prefix, one, result.states, study=study)
+        states = dict(result.states)
+        tasks = (Task(recipe, number, source, folder, prefix, states) for source in _sources(result, blocks))
         chunks = list[Chunk]()
         for done in _map(tasks, engine, workers, processes=recipe.plan.python_rows):
             chunks.append(done.chunk)
@@ -290,21 +296,21 @@ def pass_rates(plan: Plan, rows: pl.DataFrame) -> dict[int, float]:
             assert isinstance(part.op, Mapper)
             batch = part.op.apply(batch)
             continue
-        assert isinstance(part, Group)
-        for step in part.filters:
+        for step in part.filters if isinstance(part, Group) else ():
             if step.op.cost not in ("model", "llm") and len(batch):
                 assert isinstance(step.op, Filter)
                 rates[step.index] = float(step.op.keeps(batch, step.op.measure(batch)).mean())
     return rates
 
 
-def _prefix(before: str, one: Pass, *, study: bool) -> str:
+def _prefix(before: str, one: Pass, states: Mapping[int, Path], *, study: bool) -> str:
     """Hash of all that decides the results of a pass, apart from its rows."""
-    steps = [s for part in one.parts for s in ((part,) if isinstance(part, Step) else part.filters)] + one.ends
+    steps = [*one.steps, *one.ends]
     what = [
         [s.index, s.name, s.op.model_dump(mode="json"), hash_code(type(s.op).__module__)] for s in steps
     ]
-    text = json.dumps([before, study, what, hash_code("plait.data.visit")], sort_keys=True, default=str)
+    found = {index: hash_path(path) for index, path in states.items()}
+    text = json.dumps([before, study, what, found, hash_code("plait.data.visit")], sort_keys=True, default=str)
     return _digest(text)
 
 
@@ -384,6 +390,8 @@ def _decide(
     spent += Spent.since(clock, 0, -len(decision.position))
     tell(step.name, rows.count, rows.count)
     result.facts[step.index] = decision.facts
+    if decision.state is not None:
+        result.states[step.index] = decision.state
     ids = ChunkRows(step.index, ended.chunks, [mask.copy() for mask in ended.kept], scratch=scratch, memory_bytes=0)
     owner = np.searchsorted(rows.starts, decision.position, side="right") - 1
     for number in np.unique(owner).tolist():

@@ -11,7 +11,7 @@ import polars as pl
 from plait.data.batch import Batch
 from plait.data.execute import pass_rates
 from plait.data.op import Op
-from plait.data.plan import Group, OpSetting, Plan, Step, compile_plan, read_ops
+from plait.data.plan import OpSetting, Plan, Rewrite, Step, compile_plan, read_ops
 from plait.data.visit import Spent, visit
 
 
@@ -59,8 +59,9 @@ def explain(
     plan = plan.ordered(pass_rates(plan, sample))
     expected, batch = list[Expected](), Batch.of(sample)
     for number, one in enumerate(plan.passes, 1):
-        steps = [s for part in one.parts for s in (part.filters if isinstance(part, Group) else (part,))] + one.ends
-        if any(step.op.cost in ("model", "llm") for step in steps) or not len(batch):
+        steps = [*one.steps, *one.ends]
+        rewrites = any(isinstance(part, Rewrite) for part in one.parts)
+        if rewrites or any(step.op.cost in ("model", "llm") for step in steps) or not len(batch):
             expected += [_expected(number, step, Spent(), scale, told) for step in steps]
             continue
         # Once to compile and to load tables, so that these seconds are not multiplied.

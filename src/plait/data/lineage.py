@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from plait.data.batch import ROW
 from plait.data.execute import Curated, Ended
-from plait.data.op import Barrier, Mapper
+from plait.data.op import Barrier, Mapper, RewritingBarrier
 from plait.data.plan import Plan, Step
 from plait.data.visit import CHANGED, DROPPED_BY, VALUE, spread
 
@@ -133,7 +133,7 @@ def _changed(bits: np.ndarray, steps: Sequence[Step]) -> pl.Series:
     """Names of the mappers whose bits are set, separated by commas; null for none."""
     names = dict[int, str | None]()
     for pattern in np.unique(bits).tolist():
-        found = [step.name for step in steps if isinstance(step.op, Mapper) and pattern >> min(step.index, 63) & 1]
+        found = [step.name for step in steps if isinstance(step.op, Mapper | RewritingBarrier) and pattern >> min(step.index, 63) & 1]
         names[pattern] = ",".join(found) or None
     return pl.Series(bits).replace_strict(names, return_dtype=pl.String)
 

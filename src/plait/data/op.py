@@ -193,6 +193,19 @@ class Deduplicator(Barrier):
     """Keeps one of each set of duplicates: the first row, unless its settings say otherwise."""
 
 
+class RewritingBarrier(Barrier):
+    """Rewrites the rows that stay, by what it found in all of them."""
+
+    @abstractmethod
+    def rewrite(self, batch: Batch, state: Path) -> pl.Series:
+        """The new texts, one per row.
+
+        Args:
+            batch: Rows that stayed.
+            state: The file `Decision.state` names.
+        """
+
+
 class Selector(Barrier):
     """Keeps some rows by how they compare with the others."""
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from plait.core.catalog import find
-from plait.data.op import Barrier, Cost, Filter, Mapper, Op, Reducer
+from plait.data.op import Barrier, Cost, Filter, Mapper, Op, Reducer, RewritingBarrier
 from plait.errors import UsageError, nearest
 
 OpSetting = str | Mapping[str, Mapping[str, Any] | None]
@@ -110,17 +110,36 @@ class Group:
     filters: tuple[Step, ...]
 
 
+@dataclass(frozen=True)
+class Rewrite:
+    """What a barrier rewrites after its decision, at the start of the next pass."""
+
+    step: Step
+
+
+Part = Step | Group | Rewrite
+"""Mappers, groups of filters, and what a barrier left to do."""
+
+
 @dataclass
 class Pass:
     """What visits a chunk at one go, and the barrier or reducer that ends it.
 
     Args:
-        parts: Mappers and groups of filters, in order.
+        parts: What is done to a chunk, in order.
         ends: Barriers after the pass, one after the other, or one reducer.
     """
 
-    parts: list[Step | Group] = field(default_factory=list[Step | Group])
+    parts: list[Part] = field(default_factory=list[Part])
     ends: list[Step] = field(default_factory=list[Step])
+
+    @property
+    def steps(self) -> list[Step]:
+        """The operations of its parts, in the order they run."""
+        found = list[Step]()
+        for part in self.parts:
+            found += part.filters if isinstance(part, Group) else [part.step if isinstance(part, Rewrite) else part]
+        return found
 
     @property
     def barriers(self) -> list[Step]:
@@ -181,10 +200,13 @@ class Plan:
         for number, one in enumerate(self.passes, 1):
             lines.append(f"pass {number}, over each chunk:")
             for part in one.parts:
-                if isinstance(part, Group):
-                    lines.append(f"  keep by: {', '.join(step.name for step in part.filters)}")
-                else:
-                    lines.append(f"  rewrite: {part.name}")
+                match part:
+                    case Group():
+                        lines.append(f"  keep by: {', '.join(step.name for step in part.filters)}")
+                    case Rewrite():
+                        lines.append(f"  rewrite by what was found: {part.step.name}")
+                    case Step():
+                        lines.append(f"  rewrite: {part.name}")
             lines += [f"  then over all rows: {step.name}" for step in one.ends]
         return "\n".join(lines)
 
@@ -199,6 +221,8 @@ def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
         step = Step(index, name, op, stats)
         plan.steps.append(step)
         _place(plan.passes, step)
+    if plan.passes and plan.passes[-1].ends and isinstance(plan.passes[-1].ends[-1].op, RewritingBarrier):
+        plan.passes.append(Pass([Rewrite(plan.passes[-1].ends[-1])]))
     for one in plan.passes:
         _fields_first(one)
     return plan.ordered({})
@@ -210,6 +234,8 @@ def _distinct(stats: Sequence[str], taken: set[str], index: int) -> tuple[str, .
 
 def _place(passes: list[Pass], step: Step) -> None:
     barrier = isinstance(step.op, Barrier)
+    if passes and passes[-1].ends and isinstance(passes[-1].ends[-1].op, RewritingBarrier):
+        passes.append(Pass([Rewrite(passes[-1].ends[-1])]))
     # A reducer makes new rows, and keys that cost a model are not spent on rows that a barrier may drop.
     after = passes[-1].ends if passes else []
     if not passes or (after and (not barrier or passes[-1].reducer or step.op.cost in ("model", "llm"))):
@@ -231,9 +257,13 @@ def _fields_first(one: Pass) -> None:
     """Move filters that look at fields alone before mappers that rewrite nothing but another field's text."""
     early = list[Step]()
     rewritten = set[str]()
-    parts = list[Step | Group]()
+    parts = list[Part]()
     opaque = False
     for part in one.parts:
+        if isinstance(part, Rewrite):
+            rewritten.add(part.step.op.text_key)
+            parts.append(part)
+            continue
         if isinstance(part, Step):
             assert isinstance(part.op, Mapper)
             # A mapper that overrides `apply` may write any field.

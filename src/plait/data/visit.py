@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from plait.data.batch import ROW, Batch
-from plait.data.op import Barrier, Filter, Mapper, RangeFilter
-from plait.data.plan import Group, Pass, Step
+from plait.data.op import Barrier, Filter, Mapper, RangeFilter, RewritingBarrier
+from plait.data.plan import Group, Pass, Rewrite, Step
 
 DROPPED_BY, VALUE, CHANGED = "dropped_by", "value", "changed"
 """Columns of `Visit.fates`: index of the operation that dropped the row (-1 while it is kept), the number it was
@@ -91,23 +93,27 @@ class Visit:
     spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
 
 
-def visit(one: Pass, batch: Batch, *, study: bool = False) -> Visit:
+def visit(one: Pass, batch: Batch, *, states: Mapping[int, Path] | None = None, study: bool = False) -> Visit:
     """Run a pass over a chunk.
 
     Args:
         one: The pass.
         batch: The rows; `ROW` counts from 0.
+        states: By index of a barrier, the file that it left for rewriting.
         study: Measure every number of every row, also of rows that are dropped, so that other thresholds can be
             tried without running again. What is kept does not change.
     """
     notes, came_in = _Notes(len(batch), study=study), _identity(batch.frame)
     spent = dict[int, Spent]()
     for part in one.parts:
-        if isinstance(part, Group):
-            for step in part.filters:
-                batch = _filter(step, batch, notes, spent)
-        else:
-            batch = _map(part, batch, notes, spent)
+        match part:
+            case Group():
+                for step in part.filters:
+                    batch = _filter(step, batch, notes, spent)
+            case Rewrite():
+                batch = _rewrite(part.step, batch, (states or {})[part.step.index], notes, spent)
+            case Step():
+                batch = _map(part, batch, notes, spent)
     if study and _KEPT in batch.frame.columns:
         batch = batch.where(batch.frame[_KEPT].to_numpy()).without(_KEPT)
     notes.leave(batch)
@@ -132,6 +138,15 @@ def _map(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Ba
     assert isinstance(step.op, Mapper)
     clock = now()
     after = step.op.apply(batch)
+    notes.note_changes(step, batch, after)
+    spent[step.index] = Spent.since(clock, len(batch), len(after))
+    return after
+
+
+def _rewrite(step: Step, batch: Batch, state: Path, notes: _Notes, spent: dict[int, Spent]) -> Batch:
+    assert isinstance(step.op, RewritingBarrier)
+    clock = now()
+    after = batch.with_text(step.op.text_key, step.op.rewrite(batch, state))
     notes.note_changes(step, batch, after)
     spent[step.index] = Spent.since(clock, len(batch), len(after))
     return after

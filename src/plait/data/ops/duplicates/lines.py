@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from plait.data.dedup.lines import LineRules
-from plait.data.op import Decision, Deduplicator
+from plait.data.op import Decision, Deduplicator, RewritingBarrier
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plait.data.op import Columns, Cost, Need, Rows
 
 
-class DocumentLineDeduplicator(Deduplicator):
+class DocumentLineDeduplicator(RewritingBarrier, Deduplicator):
     """Takes lines that stand in many documents out of all of them.
 
     Navigation, copyright notices, licences. No row is dropped: `decide` finds the lines and writes their hashes to
