@@ -13,13 +13,13 @@ from plait.core.optional import require
 _MOST_UNPACKED = 256 << 20
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s{0,9}=\s{0,9}["']?\s{0,9}([\w.:-]{1,40})""", re.IGNORECASE)
 _HIDDEN = "script, style, noscript, template, head, svg"
-_BLOCKS = (
-    "p, div, section, article, header, footer, aside, main, nav, h1, h2, h3, h4, h5, h6, ul, ol, li, dl, dt, dd, "
-    "table, tr, pre, blockquote, figure, figcaption, form, hr, br, address, details, summary, caption"
-)
-_BLANKS = re.compile(r"[^\S\n]+")
-_LINES = re.compile(r" ?\n ?")
-_GAPS = re.compile(r"\n{3,}")
+_LINE, _PARAGRAPH = "\x1e", "\x1d"
+_KEPT = {" ": "\x1c", "\n": "\x1f", "\t": "\x1b"}  # blanks of preformatted text, until the others are gone
+_TAG_OR_BLANK = re.compile(r"<[^>]*>|[ \n\t]")
+_LINES = "br, li, tr, dt, dd, div, section, article, header, footer, aside, main, nav, option, summary"
+_PARAGRAPHS = "p, h1, h2, h3, h4, h5, h6, ul, ol, dl, table, pre, blockquote, figure, figcaption, form, hr, details"
+_BLANKS = re.compile(r"[^\S\x1c-\x1f]+")
+_BREAKS = re.compile(r" ?[\x1d\x1e][\x1d\x1e ]*")
 
 
 class Unreadable(Exception):
@@ -88,13 +88,15 @@ def _html(data: bytes) -> str:
     tree: Any = parser.LexborHTMLParser(_decoded(data, encoding))
     for node in tree.css(_HIDDEN):
         node.decompose()
-    for node in tree.css(_BLOCKS):
-        node.insert_before("\n")
-        node.insert_after("\n")
-    for node in tree.css("td, th"):
-        node.insert_after("\t")
-    text = tree.body.text(deep=True) if tree.body is not None else ""
-    return _GAPS.sub("\n\n", _LINES.sub("\n", _BLANKS.sub(" ", text))).strip()
+    for node in tree.css("pre, textarea"):
+        node.inner_html = _TAG_OR_BLANK.sub(lambda found: _KEPT.get(found[0], found[0]), node.inner_html.strip("\n"))
+    for selector, mark in ((_LINES, _LINE), (_PARAGRAPHS, _PARAGRAPH), ("td, th", " ")):
+        for node in tree.css(selector):
+            node.insert_before(mark)
+            node.insert_after(mark)
+    text = _BLANKS.sub(" ", tree.body.text(deep=True)) if tree.body is not None else ""
+    text = _BREAKS.sub(lambda found: "\n\n" if _PARAGRAPH in found[0] else "\n", text)
+    return text.translate({ord(mark): blank for blank, mark in _KEPT.items()}).strip()
 
 
 def _pdf(data: bytes) -> str:
