@@ -72,14 +72,15 @@ class GeneralFieldFilter(FieldFilter):
         if tree is None:
             return {self.stats[0]: np.ones(len(batch))}
         try:
-            found = batch.frame.with_columns(_truth(_Reader(batch.frame).read(tree)).alias(_HOLDS))
+            found = batch.frame.select(_truth(_Reader(batch.frame).read(tree)).alias(_HOLDS))[_HOLDS]
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise DataError(
                 f'the condition "{self.filter_condition}" does not fit the fields: {str(error).splitlines()[0]}',
                 code="data.bad-condition",
                 hint="compare numbers with numbers and texts with texts",
             ) from error
-        return {self.stats[0]: found[_HOLDS].fill_null(value=False).cast(pl.Float64).to_numpy()}
+        # A condition without any field has one answer for all rows.
+        return {self.stats[0]: np.broadcast_to(found.cast(pl.Float64).to_numpy(), len(batch))}
 
     def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
         """Whether the condition holds."""

@@ -12,7 +12,7 @@ from plait.data.batch import session
 from plait.data.op import Bounds, Op, RangeFilter
 from plait.data.ops.filters.likelihood import Scorer
 from plait.data.ops.filters.pieces import juicer_cache, piece_model
-from plait.errors import UsageError
+from plait.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
@@ -76,7 +76,12 @@ class NgramModel(Op):
 
     def _open(self) -> Any:
         kenlm = require("kenlm", extra="data", feature="an n-gram model (or set model: smollm2-135m)")
-        return kenlm.Model(self.path)
+        try:
+            return kenlm.Model(self.path)
+        except OSError as error:
+            raise ModelError(
+                f"the KenLM model cannot be read: {error}", code="model.unreadable", where=self.path
+            ) from error
 
 
 def ngram_model(path: str | None, lang: str) -> NgramModel:
