@@ -109,7 +109,8 @@ class AgentDialogNormalizeMapper(Mapper):
         columns = {
             self.text_key: pl.Series([_flat(self, turns) for turns, _ in rows], dtype=pl.String),
             self.history_key: pl.Series(
-                [[[turn.query, turn.response] for turn in turns] for turns, _ in rows], dtype=pl.List(pl.List(pl.String))
+                [[[turn.query, turn.response] for turn in turns] for turns, _ in rows],
+                dtype=pl.List(pl.List(pl.String)),
             ),
             self.query_key: pl.Series([turns[-1].query if turns else "" for turns, _ in rows], dtype=pl.String),
             self.response_key: pl.Series([meta["response"] for _, meta in rows], dtype=pl.String),

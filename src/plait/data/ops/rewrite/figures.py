@@ -86,9 +86,7 @@ class Citations:
         return [p for p, cited in zip(self._paragraphs, self._cited, strict=True) if label in cited]
 
 
-def environments(
-    text: str, begin: re.Pattern[str], *, arguments: bool = True
-) -> Iterator[tuple[int, int, int]]:
+def environments(text: str, begin: re.Pattern[str], *, arguments: bool = True) -> Iterator[tuple[int, int, int]]:
     """Environments, none inside another: where each starts, where its content starts, and where it ends.
 
     Args:
@@ -123,7 +121,9 @@ def _labels(listed: str) -> list[str]:
 def _figures_in(text: str) -> list[Figure]:
     parts = _parts(text)
     if parts:
-        subfigures = [Figure(caption, _label(body), images) for _, _, caption, body in parts if (images := _images(body))]
+        subfigures = [
+            Figure(caption, _label(body), images) for _, _, caption, body in parts if (images := _images(body))
+        ]
         outside = text
         for start, end, _, _ in sorted(parts, reverse=True):
             outside = outside[:start] + outside[end:]

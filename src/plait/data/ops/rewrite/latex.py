@@ -161,8 +161,9 @@ class RemoveHeaderMapper(Mapper):
         if self.drop_no_head:
             cut = texts.set(~gate, "") if not gate.all() else texts
             return rewrite_where(cut, gate, lambda some: some.str.extract(_FROM_HEADER).fill_null(""))
-        return rewrite_where(texts, gate, lambda some: some.str.extract(_FROM_HEADER).zip_with(
-            some.str.contains(_FROM_HEADER), some))
+        return rewrite_where(
+            texts, gate, lambda some: some.str.extract(_FROM_HEADER).zip_with(some.str.contains(_FROM_HEADER), some)
+        )
 
 
 def definitions(text: str) -> dict[str, str]:

@@ -74,7 +74,9 @@ class LatexFigureContextExtractorMapper(Mapper):
             pl.Series(self.image_key, [figure.images for figure, _, _ in found], dtype=strings),
             pl.Series(self.label_key, [figure.label for figure, _, _ in found], dtype=pl.String),
             pl.Series(self.context_key, [citing for _, citing, _ in found], dtype=strings),
-            pl.Series(self.parent_caption_key, [whole.caption if whole else "" for _, _, whole in found], dtype=pl.String),
+            pl.Series(
+                self.parent_caption_key, [whole.caption if whole else "" for _, _, whole in found], dtype=pl.String
+            ),
             pl.Series(self.parent_label_key, [whole.label if whole else "" for _, _, whole in found], dtype=pl.String),
         ]
         return Batch(batch.frame[rows].with_columns(columns))

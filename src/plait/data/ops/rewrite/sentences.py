@@ -133,8 +133,10 @@ class SentenceSplitMapper(Mapper):
         """Splits row by row."""
         from plait.data.ops.rewrite.splitters import punkt, rules
 
-        split = (lambda text: rules(text, self.lang)) if self.splitter == "rules" else session(
-            self, lambda: punkt(self.lang, self.punkt_path)
+        split = (
+            (lambda text: rules(text, self.lang))
+            if self.splitter == "rules"
+            else session(self, lambda: punkt(self.lang, self.punkt_path))
         )
         return pl.Series(["\n".join(split(text)) for text in batch.text(self.text_key)], dtype=pl.String)
 
@@ -192,7 +194,18 @@ def _split(data: np.ndarray, start: int, end: int, ends: np.ndarray) -> int:
             continue
         size = width(b)
         # First bytes of what can end a sentence, or stand before a closing quotation mark.
-        if b == 46 or b == 33 or b == 63 or b == 54 or b == 50 or b == 123 or b == 125 or b == 0xE2 or b == 0xE3 or b == 0xEF:
+        if (
+            b == 46
+            or b == 33
+            or b == 63
+            or b == 54
+            or b == 50
+            or b == 123
+            or b == 125
+            or b == 0xE2
+            or b == 0xE3
+            or b == 0xEF
+        ):
             code = point(data, i)
             mark = code == 46 or code == 33 or code == 63 or code == 0x3002 or code == 0xFF01 or code == 0xFF1F
             dots = code == 0x2026

@@ -53,7 +53,9 @@ class RemoveTableTextMapper(Mapper):
 def _blanks() -> np.ndarray:
     r"""Whether ``\s`` matches each character, bool ``[12544]``: Unicode's White_Space."""
     out = np.zeros(_NARROW, np.bool_)
-    out[[*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]] = True
+    out[[*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]] = (
+        True
+    )
     return out
 
 

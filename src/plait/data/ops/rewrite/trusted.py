@@ -50,7 +50,7 @@ def compile_lambda(source: str) -> Callable[[Any], Any]:
     if len(taken.args) != 1 or any(others):
         # Values of defaults would be evaluated here and now.
         raise _wrong(f"the lambda {source!r} does not take exactly one argument without a default")
-    return eval(compile(tree, "<recipe>", "eval"), {})  # noqa: S307 - a lambda expression and nothing else
+    return eval(compile(tree, "<recipe>", "eval"), {})
 
 
 def load_function(path: str, name: str) -> Callable[[Any], Any]:
@@ -63,12 +63,10 @@ def load_function(path: str, name: str) -> Callable[[Any], Any]:
     if not file.is_file() or file.suffix != ".py":
         raise UsageError(f"there is no Python file {path!r}", code="data.no-code", hint="check file_path")
     space: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
-    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)  # noqa: S102 - asked for by trust_code
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)
     function = space.get(name)
     if not callable(function):
-        raise UsageError(
-            f"{path} defines no function {name!r}", code="data.no-code", hint="check function_name"
-        )
+        raise UsageError(f"{path} defines no function {name!r}", code="data.no-code", hint="check function_name")
     if len(inspect.getfullargspec(function).args) != 1:
         raise _wrong(f"{path}: {name} does not take exactly one argument")
     return function
