@@ -131,6 +131,13 @@ def join(parent: np.ndarray, i: int, j: int) -> None:
 
 
 @compiled
+def join_pairs(parent: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    """Make one cluster of each pair."""
+    for i in range(len(first)):
+        join(parent, first[i], second[i])
+
+
+@compiled
 def _roots(parent: np.ndarray) -> np.ndarray:
     out = np.empty(len(parent), np.int64)
     for i in range(len(parent)):

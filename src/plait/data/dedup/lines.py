@@ -207,7 +207,7 @@ def _exempt(data: np.ndarray, a: int, b: int, shortest: int, rules: np.ndarray) 
 def _opens(data: np.ndarray, a: int, b: int, what: np.ndarray) -> bool:
     if b - a < len(what):
         return False
-    for i in range(len(what)):
+    for i in range(len(what)):  # noqa: SIM110 - compiled code knows no generators
         if data[a + i] != what[i]:
             return False
     return True
@@ -225,7 +225,7 @@ def _tag(data: np.ndarray, i: int, b: int) -> bool:
     odd = (data[i] == 0xC5 and data[i + 1] == 0xBF) or (data[i] == 0xE2 and data[i + 1] == 0x84 and data[i + 2] == 0xAA)
     if not (97 <= low <= 122 and data[i] < 0x80) and not odd:
         return False
-    for j in range(i, b - 1):
+    for j in range(i, b - 1):  # noqa: SIM110 - compiled code knows no generators
         if data[j] == 62:
             return False
     return True

@@ -19,7 +19,10 @@ from plait.errors import ModelError
 
 Tokenization = Literal["space", "punctuation", "character", "sentencepiece"]
 """Tokens are what stands between blanks, what stands between punctuation marks (empty ones count), single
-characters, or the pieces of a SentencePiece model."""
+characters, or the pieces of a SentencePiece model: Data-Juicer's."""
+
+AnyTokenization = Literal["space", "punctuation", "character", "sentencepiece", "word"]
+"""Or words: runs of letters and digits."""
 
 _FULL_STOP = "."
 _SEPARATOR, _CONTEXT = -1, -2  # entries of a fold table that are no characters
@@ -47,7 +50,7 @@ class Shingling:
         ([0, 2, 3, 3], True)
     """
 
-    tokenization: Tokenization = "space"
+    tokenization: AnyTokenization = "space"
     window: int = 5
     lowercase: bool = True
     ignored: str | None = None
@@ -113,6 +116,8 @@ def _tables(separators: str, lower: bool) -> tuple[np.ndarray, int]:
         fold[(characters.classes() & characters.CONTEXT) != 0] = _CONTEXT
     if separators == "space":
         fold[(characters.classes() & characters.BLANK) != 0] = _SEPARATOR
+    elif separators == "word":
+        fold[(characters.classes() & characters.ALNUM) == 0] = _SEPARATOR
     elif separators == "punctuation":
         fold[_punctuation()] = _SEPARATOR
     return fold, {"punctuation": 1, "character": 2}.get(separators, 0)

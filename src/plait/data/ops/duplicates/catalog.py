@@ -5,6 +5,11 @@ from __future__ import annotations
 from plait.core.catalog import Entry
 
 OPS: dict[str, Entry] = {
+    "decontamination_filter": Entry(
+        "plait.data.ops.duplicates.decontamination:DecontaminationFilter",
+        "Drops texts that contain passages of evaluation sets.",
+        "data",
+    ),
     "document_deduplicator": Entry(
         "plait.data.ops.duplicates.documents:DocumentDeduplicator", "Drops exact copies.", "data"
     ),
@@ -24,6 +29,11 @@ OPS: dict[str, Entry] = {
     "document_simhash_deduplicator": Entry(
         "plait.data.ops.duplicates.simhash:DocumentSimhashDeduplicator", "Drops near copies by SimHash.", "data"
     ),
+    "index_deduplicator": Entry(
+        "plait.data.ops.duplicates.index:IndexDeduplicator",
+        "Drops near copies of what an index of earlier releases holds.",
+        "data",
+    ),
     "ray_bts_minhash_cpp_deduplicator": Entry(
         "plait.data.ops.duplicates.aliases:RayBtsMinhashCppDeduplicator",
         "Another name of document_minhash_deduplicator.",
@@ -41,5 +51,8 @@ OPS: dict[str, Entry] = {
     ),
     "ray_document_deduplicator": Entry(
         "plait.data.ops.duplicates.aliases:RayDocumentDeduplicator", "Another name of document_deduplicator.", "data"
+    ),
+    "semantic_deduplicator": Entry(
+        "plait.data.ops.duplicates.semantic:SemanticDeduplicator", "Drops texts that mean the same as another.", "data"
     ),
 }
