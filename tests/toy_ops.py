@@ -132,13 +132,10 @@ class CommonWord(RewritingBarrier):
         return {"text": batch.text(self.text_key)}
 
     def decide(self, rows: Rows) -> Decision:
-        found = pl.Series(rows.key("text").tolist(), dtype=pl.String)
+        found = pl.Series("text", rows.key("text").tolist(), dtype=pl.String)
+        counts = found.filter(found != "").value_counts().sort(["count", "text"], descending=[True, False])
         state = rows.scratch / "word.txt"
-        state.write_text(
-            found.filter(found != "")
-            .value_counts(sort=True)
-            .sort(["count", found.name], descending=[True, False])[found.name][0]
-        )
+        state.write_text(counts["text"][0] if counts.height else "nothing")
         nobody = np.zeros(0, np.int64)
         return Decision(nobody, nobody, np.zeros(0), {}, state)
 

@@ -1,6 +1,6 @@
 """One curation from files to files: read, run the plan, write what is kept and why the rest is not.
 
-    result = curate(CurationJob(ops=ops, dataset="pages.jsonl", export=Path("clean.jsonl")), engine=engine)
+    result = curate(CurationJob(ops, [Source("pages.jsonl")], Path("clean.jsonl")), engine=engine)
 
 Beside the export lies a folder that explains it:
 
@@ -14,28 +14,36 @@ Beside the export lies a folder that explains it:
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 
+from plait.core.catalog import find
 from plait.core.folder import write_json, write_text
 from plait.core.io import write_table
 from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
+from plait.data.blocks import Block as ChunkSource
 from plait.data.execute import Curated, OnProgress, execute
+from plait.data.juicer.recipe import JuicerRecipe
 from plait.data.lineage import lineage, lineage_schema, stats_of_kept
-from plait.data.op import Barrier, Mapper
+from plait.data.op import Barrier, Mapper, Op
 from plait.data.plan import OpSetting
 from plait.data.read import Block, blocks
+from plait.data.read.sources import Source
 from plait.data.report import kept_range
 from plait.data.visit import Spent
 from plait.data.write import write_rows
 from plait.engines.base import Engine
 from plait.errors import UsageError
+
+BLOCK_BYTES = 4 << 20
+"""About how much of a file is one chunk: enough to keep columns long, little enough to hold some at a time."""
 
 STATS = "__dj__stats__"
 """Column of the numbers of a row, where they are asked for; Data-Juicer's name."""
@@ -47,9 +55,12 @@ class CurationJob:
 
     Args:
         ops: The operations, as `plait.data.plan.read_ops` takes them.
-        dataset: What to read; see `plait.data.read.blocks`.
+        sources: What to read.
         export: File to write; its suffix says how.
-        text_key: Field that every record must have.
+        text_key: Field of the text.
+        required: Fields that every record must have.
+        max_rows: At most so many rows of all sources together.
+        suffixes: Suffixes of the files read in a folder; all known ones when empty.
         study: Measure everything, so that thresholds can be tried afterwards.
         keep_stats: Write the numbers of each row into the column ``__dj__stats__``; measures everything too.
         max_bad_fraction: Stop if more than this share of the records is bad, 0 to 1.
@@ -57,22 +68,80 @@ class CurationJob:
     """
 
     ops: Sequence[OpSetting]
-    dataset: str | Sequence[str]
+    sources: Sequence[Source]
     export: Path
     text_key: str = "text"
+    required: Sequence[str] = ("text",)
+    max_rows: int | None = None
+    suffixes: Sequence[str] = ()
     study: bool = False
     keep_stats: bool = False
     max_bad_fraction: float = 0.01
-    block_bytes: int = 4 << 20
+    block_bytes: int = BLOCK_BYTES
+
+    @classmethod
+    def of_recipe(cls, recipe: JuicerRecipe, *, compat: bool = False) -> CurationJob:
+        """What a Data-Juicer recipe asks for.
+
+        Args:
+            recipe: The recipe.
+            compat: Reproduce Data-Juicer's known bugs in every operation that can.
+
+        Raises:
+            UsageError: It does not say what to read or where to write.
+        """
+        if not recipe.sources or recipe.export_path is None:
+            missing = "what to read (dataset_path)" if not recipe.sources else "where to write (export_path)"
+            raise UsageError(
+                f"the recipe does not say {missing}",
+                code="data.incomplete-recipe",
+                where=str(recipe.path),
+                hint="add it to the recipe, or say it on the command line",
+            )
+        return cls(
+            ops=[_compatible(op) for op in recipe.ops] if compat else recipe.ops,
+            sources=recipe.sources,
+            export=recipe.export_path,
+            text_key=recipe.text_key,
+            required=recipe.required,
+            max_rows=recipe.max_rows,
+            suffixes=recipe.suffixes,
+            keep_stats=recipe.keep_stats,
+        )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> CurationJob:
+        """What `to_dict` gave."""
+        given: dict[str, Any] = dict(plain)
+        given["export"] = Path(given["export"])
+        given["sources"] = [Source(**one) for one in given["sources"]]
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**plain, "export": str(self.export), "sources": [asdict(one) for one in self.sources]}
 
     @property
     def folder(self) -> Path:
         """Where the explanation lies."""
         return self.export.with_name(f"{self.export.name.split('.')[0]}.run")
 
+    @property
+    def where(self) -> str:
+        """What is read, in short."""
+        return ", ".join(source.path for source in self.sources)
+
     def blocks(self) -> Iterator[Block]:
         """The dataset, cut into blocks."""
-        return blocks(self.dataset, block_bytes=self.block_bytes, text_key=self.text_key, required=[self.text_key])
+        return blocks(
+            self.sources,
+            block_bytes=self.block_bytes,
+            text_key=self.text_key,
+            required=self.required,
+            max_rows=self.max_rows,
+            suffixes=self.suffixes,
+        )
 
     def batches(self, quarantine: Quarantine) -> Iterator[Batch]:
         """The dataset, some megabytes at a time."""
@@ -84,7 +153,7 @@ class CurationJob:
         from plait.core.yaml import dump_yaml
 
         recipe = {
-            "dataset_path": self.dataset if isinstance(self.dataset, str) else " ".join(self.dataset),
+            "dataset_path": " ".join(f"{source.weight:g} {shlex.quote(source.path)}" for source in self.sources),
             "export_path": str(self.export),
             "text_keys": self.text_key,
             "process": [{op: None} if isinstance(op, str) else dict(op) for op in self.ops],
@@ -108,15 +177,7 @@ class Summary:
     @property
     def job(self) -> CurationJob:
         """What ran."""
-        recipe = self.recipe
-        return CurationJob(
-            ops=recipe["ops"],
-            dataset=recipe["dataset"],
-            export=Path(recipe["export"]),
-            text_key=recipe["text_key"],
-            study=recipe["study"],
-            block_bytes=recipe["block_bytes"],
-        )
+        return CurationJob.from_dict(self.recipe)
 
     @classmethod
     def open(cls, folder: Path) -> Summary:
@@ -154,7 +215,7 @@ def curate(
     places = list[str]()
     curated = execute(
         job.ops,
-        _noted(job, places),
+        cast("Iterator[ChunkSource]", _noted(job, places)),
         folder=folder / "chunks",
         engine=engine,
         quarantine=quarantine,
@@ -163,7 +224,7 @@ def curate(
         on_progress=on_progress,
     )
     total = curated.read + quarantine.total
-    quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=str(job.dataset))
+    quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=job.where)
     write_table(lineage(curated), folder / "lineage.parquet", schema=lineage_schema(curated))
     write_rows(_with_stats(curated) if job.keep_stats else curated.frames(), job.export)
     summary = Summary(
@@ -173,14 +234,7 @@ def curate(
         quarantined=quarantine.counts,
         ops=_told(curated),
         blocks=[(place, chunk.read) for place, chunk in zip(places, curated.passes[0].chunks, strict=True)],
-        recipe={
-            "dataset": job.dataset,
-            "export": str(job.export),
-            "ops": list(job.ops),
-            "text_key": job.text_key,
-            "study": job.study or job.keep_stats,
-            "block_bytes": job.block_bytes,
-        },
+        recipe=job.to_dict(),
         seconds=round(time.perf_counter() - begin, 3),
     )
     write_json(folder / "summary.json", {k: v for k, v in vars(summary).items() if k != "folder"})
@@ -191,6 +245,14 @@ def _noted(job: CurationJob, places: list[str]) -> Iterator[Block]:
     for block in job.blocks():
         places.append(block.where)
         yield block
+
+
+def _compatible(setting: OpSetting) -> OpSetting:
+    """An operation with Data-Juicer's known bugs, if it has any."""
+    name, given = (setting, {}) if isinstance(setting, str) else next(iter(setting.items()))
+    kind = find("op", name)
+    fixes = isinstance(kind, type) and issubclass(kind, Op) and "compat" in kind.model_fields
+    return {name: {**(given or {}), "compat": "data-juicer"}} if fixes else setting
 
 
 def _with_stats(curated: Curated) -> Iterator[pl.DataFrame]:

@@ -132,13 +132,17 @@ def _load(task: Task, rejects: Quarantine) -> Batch:
 
 
 def _renamed(batch: Batch) -> Batch:
-    """Rows that a mapper made of one row get ids of their own: ``id-0``, ``id-1``…"""
+    """Rows that a mapper made of one row get ids of their own: ``id-0``, ``id-1`` and so on."""
     frame = batch.frame
     if "id" not in frame.columns or frame[ROW].n_unique() == frame.height:
         return batch
     several = pl.len().over(ROW) > 1
-    numbered = pl.concat_str(pl.col("id").cast(pl.String), pl.int_range(pl.len()).over(ROW).cast(pl.String), separator="-")
-    return Batch(frame.with_columns(pl.when(several).then(numbered).otherwise(pl.col("id").cast(pl.String)).alias("id")))
+    numbered = pl.concat_str(
+        pl.col("id").cast(pl.String), pl.int_range(pl.len()).over(ROW).cast(pl.String), separator="-"
+    )
+    return Batch(
+        frame.with_columns(pl.when(several).then(numbered).otherwise(pl.col("id").cast(pl.String)).alias("id"))
+    )
 
 
 @dataclass
@@ -285,8 +289,9 @@ def _probe(plan: Plan, sample: pl.DataFrame) -> tuple[tuple[int, float], ...]:
 
 
 def pass_rates(plan: Plan, rows: pl.DataFrame) -> dict[int, float]:
-    """By index of the filter, what share of some rows it keeps; of filters that need no model and stand in the first
-    pass.
+    """By index of the filter, what share of some rows it keeps.
+
+    Only of filters of the first pass, and of none that needs a model.
     """
     batch, rates = Batch.of(rows), dict[int, float]()
     for part in plan.passes[0].parts:
@@ -306,9 +311,7 @@ def pass_rates(plan: Plan, rows: pl.DataFrame) -> dict[int, float]:
 def _prefix(before: str, one: Pass, states: Mapping[int, Path], *, study: bool) -> str:
     """Hash of all that decides the results of a pass, apart from its rows."""
     steps = [*one.steps, *one.ends]
-    what = [
-        [s.index, s.name, s.op.model_dump(mode="json"), hash_code(type(s.op).__module__)] for s in steps
-    ]
+    what = [[s.index, s.name, s.op.model_dump(mode="json"), hash_code(type(s.op).__module__)] for s in steps]
     found = {index: hash_path(path) for index, path in states.items()}
     text = json.dumps([before, study, what, found, hash_code("plait.data.visit")], sort_keys=True, default=str)
     return _digest(text)
@@ -375,9 +378,7 @@ def _collect(chunks: Sequence[Chunk], quarantine: Quarantine) -> None:
         )
 
 
-def _decide(
-    step: Step, ended: Ended, result: Curated, folder: Path, memory_bytes: int, tell: OnProgress
-) -> None:
+def _decide(step: Step, ended: Ended, result: Curated, folder: Path, memory_bytes: int, tell: OnProgress) -> None:
     """Let a barrier drop rows."""
     assert isinstance(step.op, Barrier)
     scratch = folder / f"barrier-{step.index}"

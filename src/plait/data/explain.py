@@ -72,9 +72,7 @@ def explain(
     return plan, expected
 
 
-def _expected(
-    number: int, step: Step, spent: Spent, scale: float, told: Sequence[Mapping[str, Any]]
-) -> Expected:
+def _expected(number: int, step: Step, spent: Spent, scale: float, told: Sequence[Mapping[str, Any]]) -> Expected:
     op: Op = step.op
     actual = told[step.index] if step.index < len(told) and told[step.index]["name"] == step.name else None
     return Expected(

@@ -133,11 +133,17 @@ def _changed(bits: np.ndarray, steps: Sequence[Step]) -> pl.Series:
     """Names of the mappers whose bits are set, separated by commas; null for none."""
     names = dict[int, str | None]()
     for pattern in np.unique(bits).tolist():
-        found = [step.name for step in steps if isinstance(step.op, Mapper | RewritingBarrier) and pattern >> min(step.index, 63) & 1]
+        found = [
+            step.name
+            for step in steps
+            if isinstance(step.op, Mapper | RewritingBarrier) and pattern >> min(step.index, 63) & 1
+        ]
         names[pattern] = ",".join(found) or None
     return pl.Series(bits).replace_strict(names, return_dtype=pl.String)
 
 
 def _arrow(column: pl.Series, kind: pa.DataType) -> pa.Array:
-    array: Any = column.cast(pl.Float64).to_arrow() if column.dtype.is_numeric() and kind == pa.float64() else column.to_arrow()
-    return (array.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else array.cast(kind))
+    array: Any = (
+        column.cast(pl.Float64).to_arrow() if column.dtype.is_numeric() and kind == pa.float64() else column.to_arrow()
+    )
+    return array.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else array.cast(kind)

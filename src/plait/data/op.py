@@ -1,4 +1,4 @@
-"""What a data operation is: a mapper rewrites, a filter measures, a barrier compares all rows with each other.
+r"""What a data operation is: a mapper rewrites, a filter measures, a barrier compares all rows with each other.
 
 An operation says what it needs and what it gives, and works on whole columns of a `plait.data.batch.Batch`;
 `plait.data.plan` puts operations together so that each chunk is visited once between two barriers.
@@ -11,7 +11,7 @@ An operation says what it needs and what it gives, and works on whole columns of
         '''Largest share of capital letters kept.'''
 
         def value(self, batch: Batch) -> np.ndarray:
-            capitals = batch.text(self.text_key).str.count_matches(r"\\p{Lu}").to_numpy()
+            capitals = batch.text(self.text_key).str.count_matches(r"\p{Lu}").to_numpy()
             return capitals / np.maximum(batch.scan(self.text_key).chars, 1)
 
         def bounds(self) -> Bounds:

@@ -180,8 +180,10 @@ class Plan:
         Args:
             pass_rates: By index of the step, share of rows it keeps; as if nothing were dropped when not given.
         """
-        passes = [Pass([_ordered(p, pass_rates) if isinstance(p, Group) else p for p in one.parts], one.ends)
-                  for one in self.passes]
+        passes = [
+            Pass([_ordered(p, pass_rates) if isinstance(p, Group) else p for p in one.parts], one.ends)
+            for one in self.passes
+        ]
         return Plan(self.steps, passes)
 
     def describe(self) -> str:
@@ -271,8 +273,11 @@ def _fields_first(one: Pass) -> None:
             rewritten.add(part.op.text_key)
             parts.append(part)
             continue
-        movable = [s for s in part.filters if parts and not opaque and fields_of(s.op).isdisjoint(rewritten)
-                   and fields_of(s.op)]
+        movable = [
+            s
+            for s in part.filters
+            if parts and not opaque and fields_of(s.op).isdisjoint(rewritten) and fields_of(s.op)
+        ]
         early += movable
         left = tuple(s for s in part.filters if s not in movable)
         if left:

@@ -132,7 +132,9 @@ def _source_table(fates: pl.LazyFrame) -> list[Table]:
     counts = by.drop_nulls("source").sort("read", "source", descending=[True, False]).collect()
     if not 1 < counts.height <= _SOURCES:
         return []
-    return [Table(title="Documents of each source", columns=["source", "read", "kept"], rows=[*map(list, counts.rows())])]
+    return [
+        Table(title="Documents of each source", columns=["source", "read", "kept"], rows=[*map(list, counts.rows())])
+    ]
 
 
 def _samples(curated: Curated) -> list[Example]:
@@ -143,7 +145,9 @@ def _samples(curated: Curated) -> list[Example]:
         rows = found.filter(pl.col("index") == step.index).sort("order").head(1).to_dicts()
         for row in rows:
             if row["after"] is None:
-                number = f" has {step.stats[0]} = {row['value']:.4g}," if step.stats and row["value"] is not None else ""
+                number = (
+                    f" has {step.stats[0]} = {row['value']:.4g}," if step.stats and row["value"] is not None else ""
+                )
                 title = f"Dropped by {step.name}: {row['id']}{number} kept is {kept_range(step)}"
                 examples.append(Example(title=title, text=row["before"]))
             else:
@@ -157,7 +161,9 @@ def _clusters(curated: Curated, fates: pl.LazyFrame) -> list[Example]:
     near = fates.filter(pl.col("duplicate_of").is_not_null() & (pl.col("value") < 1))
     sizes = near.group_by("duplicate_of").agg(pl.len(), pl.col("id", "value").head(SAMPLED)).collect()
     examples = list[Example]()
-    for survivor, count, ids, values in sizes.sort(["len", "duplicate_of"], descending=[True, False]).head(_CLUSTERS).rows():
+    for survivor, count, ids, values in (
+        sizes.sort(["len", "duplicate_of"], descending=[True, False]).head(_CLUSTERS).rows()
+    ):
         names = ", ".join(f"{one} ({value:.2f})" for one, value in zip(ids, values, strict=True))
         more = f" and {count - len(ids)} more" if count > len(ids) else ""
         first, second = _text(curated, survivor), _text(curated, ids[0])

@@ -33,8 +33,8 @@ def first_rows(job: CurationJob, count: int) -> tuple[pl.DataFrame, float]:
 
 
 def _times_larger(job: CurationJob, sample: pl.DataFrame) -> float:
-    paths = [job.dataset] if isinstance(job.dataset, str) else list(job.dataset)
-    known = [Path(p) for p in paths if Path(p).is_file() and Path(p).suffix in (".jsonl", ".csv", ".tsv")]
+    paths = [Path(source.path) for source in job.sources]
+    known = [p for p in paths if p.is_file() and p.suffix in (".jsonl", ".csv", ".tsv")]
     if len(known) != len(paths) or not sample.height:
         return 1.0
     size = sum(p.stat().st_size for p in known)

@@ -253,7 +253,8 @@ class _Notes:
                     "id": before["id"].gather(chosen),
                     "value": values[chosen.to_numpy()],
                     "before": [_excerpt(text, cut) for text, cut in zip(old, cuts, strict=True)],
-                    "after": [None] * len(chosen) if new is None
+                    "after": [None] * len(chosen)
+                    if new is None
                     else [_excerpt(text, cut) for text, cut in zip(new, cuts, strict=True)],
                 },
                 schema=SAMPLES,

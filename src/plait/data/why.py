@@ -63,8 +63,11 @@ def why(folder: Path, name: str) -> list[Why]:
         raise UsageError(f'there is no row "{name}"', code="data.no-such-row", hint=nearest(name, some))
     keeps = {op["name"]: op["keeps"] for op in summary.ops}
     return [
-        Why({k: v for k, v in fate.items() if k != "row" and v is not None}, keeps.get(fate["dropped_by"]),
-            list(_changes(summary, fate["row"])) if fate["changed_by"] else [])
+        Why(
+            {k: v for k, v in fate.items() if k != "row" and v is not None},
+            keeps.get(fate["dropped_by"]),
+            list(_changes(summary, fate["row"])) if fate["changed_by"] else [],
+        )
         for fate in found.to_dicts()
     ]
 

@@ -64,5 +64,7 @@ def _lines(frame: pl.DataFrame) -> tuple[int, bytes]:
 def _batches(frames: Iterable[pl.DataFrame]) -> Iterator[pa.RecordBatch]:
     for frame in frames:
         table = cast("pa.Table", frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
-        narrow = pa.schema([pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in table.schema])
+        narrow = pa.schema(
+            [pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in table.schema]
+        )
         yield from table.cast(narrow).combine_chunks().to_batches()

@@ -6,6 +6,8 @@ import typer
 
 from plait.cli.data import curate, look, study
 
-app = typer.Typer(help="Curate data.", no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Curate data.", no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
 for part in (curate, look, study):
     part.register(app)

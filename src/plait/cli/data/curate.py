@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -48,17 +48,25 @@ def run(
     export: Annotated[Path | None, typer.Option("--export", "-o", help="File to write.")] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster to join.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", "--np", help="Chunks at a time; all processors by default.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "--np", help="Chunks at a time; all processors by default.")
+    ] = None,
     study: Annotated[bool, typer.Option("--study", help="Measure every number of every row.")] = False,
+    compat: Annotated[
+        Literal["plait", "data-juicer"], typer.Option(help="Reproduce Data-Juicer's known bugs, or not.")
+    ] = "plait",
     report: Annotated[bool, typer.Option("--report", help="Also draw report.html.")] = False,
     max_bad: Annotated[float, typer.Option(help="Stop if more than this share of the records is bad.")] = 0.01,
     json: Json = False,
 ) -> None:
     """Curate files: read, run the operations, write what is kept and why the rest is not."""
+    from dataclasses import replace
+
     from plait.data.curation import curate
     from plait.engines import open_engine
 
-    job = job_of(recipe, dataset, export, study=study, max_bad=max_bad)
+    asked = job_of(recipe, dataset, export, compat=compat == "data-juicer")
+    job = replace(asked, study=study, max_bad_fraction=max_bad)
     with _progress() as tell, open_engine(engine, address=address) as opened:
         curated, summary = curate(job, engine=opened, workers=workers, on_progress=tell)
     if report:
@@ -85,7 +93,7 @@ def explain(
     from plait.data.explain import explain as forecast
     from plait.data.samples import first_rows
 
-    job = job_of(recipe, dataset, None)
+    job = job_of(recipe, dataset)
     sample, scale = first_rows(job, rows)
     told = Summary.open(job.folder).ops if (job.folder / "summary.json").exists() else ()
     plan, expected = forecast(job.ops, sample, scale=scale, told=told)
@@ -95,13 +103,23 @@ def explain(
     typer.echo(plan.describe() + "\n")
     head = ["operation", "pass", "cost", "needs", "keeps", "seconds", "kept in the run", "seconds in the run"]
     table = [
-        [e.name, e.number, e.cost, ", ".join(e.needs), _share(e.keeps), f"{e.seconds:.2f}", _share(e.actual_keeps),
-         None if e.actual_seconds is None else f"{e.actual_seconds:.2f}"]
+        [
+            e.name,
+            e.number,
+            e.cost,
+            ", ".join(e.needs),
+            _share(e.keeps),
+            f"{e.seconds:.2f}",
+            _share(e.actual_keeps),
+            None if e.actual_seconds is None else f"{e.actual_seconds:.2f}",
+        ]
         for e in expected
     ]
     print_table(head, table)
     total = sum(e.seconds for e in expected)
-    typer.echo(f"\n{sample.height:,} rows tried; the whole is about {scale:,.0f} times that: {total:,.1f} processor seconds")
+    typer.echo(
+        f"\n{sample.height:,} rows tried; the whole is about {scale:,.0f} times that: {total:,.1f} processor seconds"
+    )
 
 
 def ops(
@@ -121,23 +139,38 @@ def ops(
 
 
 def job_of(
-    recipe: Path, dataset: Sequence[str] | None, export: Path | None, *, study: bool = False, max_bad: float = 0.01
+    recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None, *, compat: bool = False
 ) -> CurationJob:
     """A recipe as a job; what it asks for without effect here is said once."""
+    from dataclasses import replace
+
+    from plait.data.curation import CurationJob
     from plait.data.juicer import read_juicer_recipe
+    from plait.data.read.sources import parse_paths
 
     read = read_juicer_recipe(recipe)
     if read.ignored:
-        typer.echo(f"without effect here: {', '.join(read.ignored)}", err=True)
-    return read.job(dataset=dataset, export=export, study=study, max_bad_fraction=max_bad)
+        typer.echo("without effect here: " + "; ".join(read.ignored), err=True)
+    if dataset:
+        read = replace(read, sources=tuple(source for one in dataset for source in parse_paths(one)))
+    if export is not None or read.export_path is None:
+        read = replace(read, export_path=export or Path(f"{read.project}.jsonl"))
+    return CurationJob.of_recipe(read, compat=compat)
 
 
 def _print_summary(summary: Summary) -> None:
     rows = list[list[Any]]()
     for op in summary.ops:
         dropped = op["read"] - op["kept"] if op["keeps"] else None
-        rows.append([op["name"], op["keeps"], f"{op['read']:,}" if op["read"] else "reused",
-                     None if dropped is None else f"{dropped:,}", f"{op['seconds']:.2f}"])
+        rows.append(
+            [
+                op["name"],
+                op["keeps"],
+                f"{op['read']:,}" if op["read"] else "reused",
+                None if dropped is None else f"{dropped:,}",
+                f"{op['seconds']:.2f}",
+            ]
+        )
     print_table(["operation", "keeps", "rows", "dropped", "seconds"], rows)
 
 
@@ -150,7 +183,7 @@ def _draw(job: CurationJob, curated: Curated, summary: Summary) -> None:
     describe(curated, summary.folder / "lineage.parquet", report)
     report.facts["records set aside"] = sum(summary.quarantined.values())
     page = summary.folder / "report.html"
-    write_page(page, report, title=job.export.name, meta=f"from {job.dataset} in {summary.seconds:.1f} s")
+    write_page(page, report, title=job.export.name, meta=f"from {job.where} in {summary.seconds:.1f} s")
     typer.echo(f"report: {page}", err=True)
 
 

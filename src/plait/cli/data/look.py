@@ -27,7 +27,9 @@ _SAMPLE = examples(
 )
 
 
-def why(run: Run, name: Annotated[str, typer.Argument(metavar="ID", help="The row's id.")], *, json: Json = False) -> None:
+def why(
+    run: Run, name: Annotated[str, typer.Argument(metavar="ID", help="The row's id.")], *, json: Json = False
+) -> None:
     """Say what became of a row, and why."""
     from plait.data.why import why as find
 

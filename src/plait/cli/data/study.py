@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
     app.command("quality", epilog=_QUALITY)(quality)
 
 
-_ANALYZE = examples(("plait data analyze recipe.yaml -d pages.jsonl --report analysis.html", "one pass, constant memory"))
+_ANALYZE = examples(
+    ("plait data analyze recipe.yaml -d pages.jsonl --report analysis.html", "one pass, constant memory")
+)
 _SUGGEST = examples(
     ("plait data suggest clean.run --keep 0.6", "bounds that keep 60 % of the rows"),
     ("plait data suggest clean.run --method k-sigma", "the published rule, with what it would drop"),
@@ -52,13 +54,13 @@ def analyze(recipe: Recipe, *, dataset: Dataset = None, report: Page = None, jso
     from plait.data.study.analyze import analyze as measure
     from plait.data.study.report import describe_analysis
 
-    job = job_of(recipe, dataset, None)
+    job = job_of(recipe, dataset)
     with _rejects() as quarantine:
         found = measure(job.batches(quarantine), read_ops(job.ops), text_key=job.text_key)
         _tell_rejects(quarantine.counts)
     page = StageReport()
     describe_analysis(found, page)
-    _show(found.to_json(), page, report, json=json, title=str(job.dataset))
+    _show(found.to_json(), page, report, json=json, title=job.where)
 
 
 def suggest(
@@ -133,7 +135,7 @@ def sketch(
     from plait.data.study.analyze import sketch as measure
     from plait.data.study.privacy import private
 
-    job = job_of(recipe, dataset, None)
+    job = job_of(recipe, dataset)
     secret = secret_file.read_text().strip()
     with _rejects() as quarantine:
         made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
