@@ -257,13 +257,13 @@ def _again(text: str, number: int, index: int, words: list[str], seed: int) -> s
 
 
 def _near(text: str, rng: random.Random) -> str:
-    """Some words in a hundred exchanged, left out or changed; now and then a line on top or a missing end."""
+    """Up to six words in a hundred exchanged, left out or changed; now and then a line on top or a missing end."""
     parts = text.split(" ")
     for place in rng.sample(range(len(parts)), max(1, int(len(parts) * rng.choice([0.005, 0.01, 0.02, 0.04, 0.06])))):
         chance = rng.random()
-        parts[place] = (
-            rng.choice(parts) if chance < 0.4 else "" if chance < 0.7 else f"{parts[place]}{rng.randrange(99)}"
-        )
+        word = parts[place]
+        changed = f"{word}{rng.randrange(99)}" if chance < 0.85 else word.upper()
+        parts[place] = rng.choice(parts) if chance < 0.4 else "" if chance < 0.7 else changed
     text = " ".join(parts)
     text = f"{rng.choice(BOILERPLATE)}\n{text}" if rng.random() < 0.3 else text
     return text[: int(len(text) * rng.uniform(0.85, 0.99))] if rng.random() < 0.15 else text

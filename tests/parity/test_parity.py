@@ -47,11 +47,10 @@ def test_same_answers(name: str, rows: list[dict[str, Any]], data_juicer: Peer, 
             ours = [{**one, **more} for one in tried]
             found = compare.mismatches(rows, compare.ours(kind, ours, rows), there, ours)
             left = compare.unexplained(name, found, known, used, compat=compat)
-            groups = {
-                (m.what, tuple(m.settings)): [o for o in left if (o.what, *o.settings) == (m.what, *m.settings)]
-                for m in left
-            }
-            failures += [_report(name, kind, group, data_juicer, len(rows)) for group in list(groups.values())[:3]]
+            groups = dict[tuple[str, ...], list[compare.Mismatch]]()
+            for mismatch in left:
+                groups.setdefault((mismatch.what, *mismatch.settings), []).append(mismatch)
+            failures += [_report(name, kind, group, data_juicer, len(rows)) for group in groups.values()]
     if failures:
         pytest.fail("\n".join(failures), pytrace=False)
     assert [difference for difference in known if difference not in used] == [], "differ no longer"
