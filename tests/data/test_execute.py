@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_ops import ListBlock, blocks_of
 
 from plait.core.quarantine import Quarantine
 from plait.data.execute import Curated, execute
 from plait.data.lineage import lineage
 from plait.engines import LocalEngine
 from plait.errors import DataError
+from toy_ops import ListBlock, blocks_of
 
 STRIP, HALVES, LONG, DIGITS = "toy_ops:Strip", "toy_ops:Halves", "toy_ops:LongEnough", "toy_ops:FewDigits"
 LANGUAGE, SAME, JOINED = "toy_ops:NotLanguage", "toy_ops:Same", "toy_ops:Joined"
@@ -36,7 +36,9 @@ RECIPES = [
 
 def run(ops, blocks, folder: Path, *, workers: int = 1, study: bool = False) -> Curated:
     with LocalEngine(workers=workers) as engine:
-        return execute(ops, blocks, folder=folder, engine=engine, quarantine=Quarantine(folder / "q.jsonl"), study=study)
+        return execute(
+            ops, blocks, folder=folder, engine=engine, quarantine=Quarantine(folder / "q.jsonl"), study=study
+        )
 
 
 def rows(curated: Curated) -> list[tuple[str, str]]:

@@ -59,8 +59,10 @@ def test_every_operation_is_of_one_kind_and_named_for_it() -> None:
 
 def shape(plan: Plan) -> list[tuple[list[object], list[int]]]:
     return [
-        ([[s.index for s in p.filters] if isinstance(p, Group) else p.index for p in one.parts],
-         [s.index for s in one.ends])
+        (
+            [[s.index for s in p.filters] if isinstance(p, Group) else p.index for p in one.parts],
+            [s.index for s in one.ends],
+        )
         for one in plan.passes
     ]
 

@@ -332,10 +332,10 @@ def test_a_tag_is_one_of_the_list(says: Says) -> None:
 
 
 def test_a_query_gets_a_label_and_a_score(says: Says) -> None:
-    op = QuerySentimentDetectionMapper(model=says(("", {"label": "positive", "score": 0.75})))
+    op = QuerySentimentDetectionMapper(model=says(("", {"label": "positive", "score": 0.8})))
     [row] = run(op, {"query": "great"})
     assert row[META]["query_sentiment_label"] == "positive"
-    assert row[META]["query_sentiment_label_score"] == 0.75
+    assert row[META]["query_sentiment_label_score"] == 0.8
     with pytest.raises(UsageError, match="asks a chat model, and none is set"):
         run(QuerySentimentDetectionMapper(), {"query": "great"})
 
