@@ -83,7 +83,7 @@ def measure(
 def _tree(root: int) -> list[tuple[int, int, float]]:
     """Process, when it was born, and processor seconds so far, of a process and all below it."""
     children, found = dict[int, list[tuple[int, int, float]]](), list[tuple[int, int, float]]()
-    for name in os.listdir("/proc"):
+    for name in (entry.name for entry in Path("/proc").iterdir()):
         if not name.isdigit():
             continue
         try:

@@ -130,7 +130,8 @@ SETTINGS: dict[str, list[Settings]] = {
     "range_specified_field_selector": [
         {"field_key": "meta.score", "lower_percentile": 0.2, "upper_percentile": 0.7},
         {"field_key": "meta.stars", "lower_rank": 100, "upper_rank": 500},
-        {"field_key": "meta.stars", "lower_percentile": 0.1, "upper_percentile": 0.9, "lower_rank": 5, "upper_rank": 900},
+        {"field_key": "meta.stars", "lower_percentile": 0.1, "upper_percentile": 0.9, "lower_rank": 5,
+         "upper_rank": 900},
         {},
     ],
     "tags_specified_field_selector": [
