@@ -8,7 +8,7 @@ import pytest
 
 from plait.core.catalog import table
 from plait.core.yaml import load_yaml
-from plait.data.juicer import JuicerRecipe, is_juicer_recipe, read_juicer_recipe
+from plait.data.juicer import JuicerRecipe, is_juicer_recipe, read_juicer_recipe, shipped_juicer_recipes
 from plait.data.plan import read_ops
 from plait.data.read.sources import Source, parse_paths
 from plait.errors import RecipeError, UsageError
@@ -202,3 +202,17 @@ def test_published_recipes_name_operations_of_the_catalog():
     names = {name for path in PUBLISHED for op in load_yaml(path).data["process"] for name in op}
     assert len(names) >= 20
     assert names <= set(table("op"))
+
+
+@pytest.mark.parametrize("name", sorted(shipped_juicer_recipes()))
+def test_shipped_recipes_read_by_name_and_say_how_they_run(name):
+    recipe = read_juicer_recipe(Path(name))
+    assert recipe.project == name
+    assert recipe.ignored == ()
+    assert len(read_ops(recipe.ops)) == len(recipe.ops) > 0
+    assert f"#   plait data run {name} --dataset " in recipe.path.read_text()
+
+
+def test_a_name_that_is_neither_a_file_nor_shipped():
+    with pytest.raises(RecipeError, match='no shipped recipe called "wep"; did you mean "web"'):
+        read_juicer_recipe(Path("wep"))

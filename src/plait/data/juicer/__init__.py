@@ -6,6 +6,6 @@ ops = read_ops(recipe.ops)
 
 from __future__ import annotations
 
-from plait.data.juicer.recipe import JuicerRecipe, is_juicer_recipe, read_juicer_recipe
+from plait.data.juicer.recipe import JuicerRecipe, is_juicer_recipe, read_juicer_recipe, shipped_juicer_recipes
 
-__all__ = ["JuicerRecipe", "is_juicer_recipe", "read_juicer_recipe"]
+__all__ = ["JuicerRecipe", "is_juicer_recipe", "read_juicer_recipe", "shipped_juicer_recipes"]

@@ -1,4 +1,4 @@
-"""What a Data-Juicer recipe reads by the ``dataset`` settings of 1.6.1."""
+"""What a Data-Juicer recipe reads: ``dataset_path`` with its weights, or the ``dataset`` settings of 1.6.1."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from plait.core.problems import Problems
-from plait.data.read.sources import Source
+from plait.data.read.sources import Source, parse_paths
 from plait.errors import nearest
 
 _REMOTE = {"huggingface": "hf://datasets/", "hf": "hf://datasets/", "s3": "", "hdfs": ""}
 _KEYS = frozenset({"type", "source", "path", "weight", "split", "name", "data_files", "data_dir", "limit"})
 _CREDENTIALS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
 _ADDRESS = frozenset({"aws_region", "endpoint_url", "host", "port", "user"})
+
+
+def parse_dataset_path(text: str) -> tuple[Source, ...]:
+    """The sources of the ``dataset_path`` setting: ``[weight] path [weight] path …``.
+
+    Raises:
+        UsageError: A weight without a path, or a quote that is not closed.
+    """
+    return parse_paths(text)
 
 
 def parse_dataset(value: Any, problems: Problems) -> tuple[tuple[Source, ...], int | None]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 from plait.core.problems import Problems, shorten
 from plait.core.yaml import Located, load_yaml
-from plait.data.juicer.dataset import parse_dataset
+from plait.data.juicer.dataset import parse_dataset, parse_dataset_path
 from plait.data.juicer.flags import IGNORED, MAPPED, REFUSED
 from plait.data.juicer.operations import OpSetting, read_operations
-from plait.data.read.sources import Source, parse_paths
+from plait.data.read.sources import Source
 from plait.errors import RecipeError, UsageError, nearest
 
 _FORMATS = ("jsonl", "json", "parquet")
@@ -85,12 +86,13 @@ def read_juicer_recipe(path: Path) -> JuicerRecipe:
     Paths stay as they are, relative to the working directory, as in Data-Juicer.
 
     Args:
-        path: The YAML file.
+        path: The YAML file, or the name of a recipe that comes with Plait, such as ``web``.
 
     Raises:
         RecipeError: Everything that is wrong with it, each with ``file:line``: an unknown operation, setting or
             value, or a setting that cannot be honoured and would change the result.
     """
+    path = _found(path)
     located = load_yaml(path)
     if not isinstance(located.data, dict) or not is_juicer_recipe(cast("Mapping[str, Any]", located.data)):
         raise RecipeError(
@@ -103,6 +105,31 @@ def read_juicer_recipe(path: Path) -> JuicerRecipe:
     recipe = _Reader(path, located, problems).read()
     problems.stop()
     return recipe
+
+
+def shipped_juicer_recipes() -> Mapping[str, Path]:
+    """The recipes of this kind that come with Plait, by name.
+
+    Example:
+        >>> sorted(shipped_juicer_recipes())[:2]
+        ['code', 'conversations']
+    """
+    folder = Path(str(resources.files("plait") / "recipes" / "data"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _found(path: Path) -> Path:
+    if path.exists() or path.suffix or len(path.parts) != 1:
+        return path
+    shipped = shipped_juicer_recipes()
+    if path.name not in shipped:
+        raise RecipeError(
+            f'there is no file and no shipped recipe called "{path.name}"',
+            code="recipe.unknown",
+            where=str(path),
+            hint=nearest(path.name, shipped),
+        )
+    return shipped[path.name]
 
 
 class _Reader:
@@ -169,7 +196,7 @@ class _Reader:
         if given:
             try:
                 paths: list[Any] = cast("list[Any]", given) if isinstance(given, list) else [given]
-                return tuple(source for one in paths for source in parse_paths(str(one))), None
+                return tuple(source for one in paths for source in parse_dataset_path(str(one))), None
             except UsageError as error:
                 self._problems.add(error.message, code="bad-value", path=("dataset_path",), hint=error.hint)
                 return (), None
