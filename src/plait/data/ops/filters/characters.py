@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.data.op import Bounds, Columns, RangeFilter
+from plait.data.op import Bounds, Columns
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class TextLengthFilter(RangeFilter):
+class TextLengthFilter(ClosedRangeFilter):
     """Keeps texts of a length in characters.
 
     Example:
@@ -43,7 +44,7 @@ class TextLengthFilter(RangeFilter):
         return self.min_len, self.max_len
 
 
-class AlphanumericFilter(RangeFilter):
+class AlphanumericFilter(ClosedRangeFilter):
     """Keeps texts with a share of letters and digits.
 
     Example:
@@ -95,7 +96,7 @@ class AlphanumericFilter(RangeFilter):
         return self.min_ratio, self.max_ratio
 
 
-class SpecialCharactersFilter(RangeFilter):
+class SpecialCharactersFilter(ClosedRangeFilter):
     """Keeps texts with a share of special characters: punctuation, digits, blanks, symbols, emoji.
 
     Example:

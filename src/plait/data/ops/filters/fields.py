@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from plait.data.op import Bounds, Columns, Filter, RangeFilter
+from plait.data.op import Bounds, Columns, Filter
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 from plait.errors import DataError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class SpecifiedFieldFilter(FieldFilter):
         return ~found if self.reversed_range else found
 
 
-class SpecifiedNumericFieldFilter(RangeFilter):
+class SpecifiedNumericFieldFilter(ClosedRangeFilter):
     """Keeps rows whose field is a number in a range; what is no number is dropped.
 
     Example:
@@ -146,6 +147,8 @@ class SpecifiedNumericFieldFilter(RangeFilter):
 
     def value(self, batch: Batch) -> np.ndarray:
         """The number in the field, NaN where there is none, float64 ``[rows]``."""
+        if not self.field_key:
+            return np.full(len(batch), np.nan)
         column = batch.column(self.field_key)
         if column.dtype.is_numeric() or column.dtype == pl.Boolean:
             return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()

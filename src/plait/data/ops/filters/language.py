@@ -10,7 +10,8 @@ import polars as pl
 
 from plait.core.optional import require
 from plait.data.batch import session
-from plait.data.op import Bounds, Columns, RangeFilter
+from plait.data.op import Bounds, Columns
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 from plait.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _LABEL = "__label__"
 
 
-class LanguageIDScoreFilter(RangeFilter):
+class LanguageIDScoreFilter(ClosedRangeFilter):
     """Keeps texts in given languages, of which the model is sure enough.
 
     Example:

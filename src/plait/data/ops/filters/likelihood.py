@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from plait.data.batch import session
-from plait.data.op import Bounds, Op, RangeFilter
+from plait.data.op import Bounds, Op
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 from plait.data.ops.filters.tokens import local_model
 from plait.data.ops.llm.ask import fill
 from plait.errors import UsageError, nearest
@@ -27,7 +28,7 @@ Conversation = list[str]
 _MODEL_PARAMS = ("max_length", "torch_dtype", "device")
 
 
-class LLMPerplexityFilter(RangeFilter):
+class LLMPerplexityFilter(ClosedRangeFilter):
     """Keeps texts by a language model's perplexity.
 
     Example:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from plait.data.op import Bounds, RangeFilter
+from plait.data.op import Bounds
 from plait.data.ops.filters.characters import share
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class AverageLineLengthFilter(RangeFilter):
+class AverageLineLengthFilter(ClosedRangeFilter):
     r"""Keeps texts whose lines have a length on average.
 
     Example:
@@ -44,7 +45,7 @@ class AverageLineLengthFilter(RangeFilter):
         return self.min_len, self.max_len
 
 
-class MaximumLineLengthFilter(RangeFilter):
+class MaximumLineLengthFilter(ClosedRangeFilter):
     r"""Keeps texts whose longest line has a length.
 
     Example:

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from plait.data.batch import session
-from plait.data.op import Bounds, Columns, RangeFilter
+from plait.data.op import Bounds, Columns
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 from plait.data.ops.filters.sentences import MINILM, Pooling, SentenceEncoder, dot_rows, endpoint_for
 from plait.data.ops.llm.ask import fill
 from plait.errors import UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class TextPairSimilarityFilter(RangeFilter):
+class TextPairSimilarityFilter(ClosedRangeFilter):
     """Keeps pairs of texts by how close they are in meaning; pairs with an empty text stay.
 
     Example:
@@ -73,7 +74,7 @@ class TextPairSimilarityFilter(RangeFilter):
         return self.min_score, self.max_score
 
 
-class TextEmbdSimilarityFilter(RangeFilter):
+class TextEmbdSimilarityFilter(ClosedRangeFilter):
     """Keeps texts close in meaning to given ones.
 
     Example:

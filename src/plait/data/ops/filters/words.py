@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from plait.data.op import Bounds, RangeFilter
+from plait.data.op import Bounds
 from plait.data.ops.filters.pieces import piece_model
+from plait.data.ops.filters.ranges import ClosedRangeFilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from plait.data.kernels import Words
 
 
-class WordFilter(RangeFilter):
+class WordFilter(ClosedRangeFilter):
     """Base of filters that look at words: those between blanks, or the pieces of a SentencePiece model."""
 
     needs = frozenset({"words"})
