@@ -89,7 +89,7 @@ def _drop_table(
     for step in droppers:
         count = dropped.get(step.name, 0)
         share = round(100 * count / reached, 2) if reached else 0.0
-        told = ", ".join(f"{name} {_short(value)}" for name, value in facts.get(step.index, {}).items())
+        told = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in facts.get(step.index, {}).items())
         rows.append([step.name, kept_range(step), reached, count, share, told or None])
         reached -= count
     return Table(

@@ -170,13 +170,21 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
         values = np.full(len(batch), np.nan)
         values[slice(None) if unsettled is None else unsettled] = value
         notes.drop(step, rows[~kept], values[~kept])
+        first = ~kept & _still(batch)
+        notes.sample(step, batch.frame.filter(pl.Series(first)), values[first], None)
     if notes.study:
-        before = batch.frame[_KEPT].to_numpy() if _KEPT in batch.frame.columns else True
-        after = batch.with_column(_KEPT, pl.Series(kept & before))
+        after = batch.with_column(_KEPT, pl.Series(kept & _still(batch)))
     else:
         after = batch.where(kept)
     spent[step.index] = Spent.since(clock, len(batch), int(kept.sum()))
     return after
+
+
+def _still(batch: Batch) -> np.ndarray:
+    """Which rows no filter has dropped yet; in a study, the others stay in sight."""
+    if _KEPT in batch.frame.columns:
+        return batch.frame[_KEPT].to_numpy()
+    return np.ones(len(batch), np.bool_)
 
 
 def _unsettled(op: RangeFilter, batch: Batch) -> np.ndarray | None:
