@@ -269,7 +269,7 @@ def _body(data: np.ndarray, i: int, end: int, kinds: np.ndarray) -> int:
             good = kind & _PUNCTUATION == 0
         if good and parts > 1:
             link = i
-    return link
+    return int(link)
 
 
 @compiled

@@ -53,7 +53,17 @@ def replace_pattern(texts: pl.Series, pattern: str, repl: str) -> pl.Series:
         >>> replace_pattern(pl.Series(["1 of 10"]), "([0-9]+) of", r"<\1> $").to_list()
         ['<1> $ 10']
     """
-    return texts.str.replace_all(f"(?s){pattern}", _template(repl, _group, lambda text: text.replace("$", "$$")))
+    return texts.str.replace_all(f"(?s){pattern}", rust_template(repl))
+
+
+def rust_template(repl: str) -> str:
+    r"""Python's template as Rust's engine writes it.
+
+    Example:
+        >>> rust_template(r"\1 costs $5")
+        '${1} costs $$5'
+    """
+    return _template(repl, _group, lambda text: text.replace("$", "$$"))
 
 
 def literal_of(repl: str) -> str:

@@ -1,0 +1,47 @@
+"""Mapper of HTML."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+
+from plait.core.optional import require
+from plait.data.op import Cost, Mapper, Need
+from plait.data.ops.clean.splice import rewrite_where
+
+if TYPE_CHECKING:
+    from plait.data.batch import Batch
+
+_BLANKS = "\t\n\x0c "
+
+
+class CleanHtmlMapper(Mapper):
+    r"""Turns HTML into text; ``<li>`` and ``<ol>`` start a line with an asterisk.
+
+    Example:
+        - clean_html_mapper
+
+        >>> CleanHtmlMapper().rewrite_texts(["<ol><li>one &amp; <b>two</b></li></ol>"])
+        ['\n*\n*one & two']
+
+    Source: Data-Juicer 1.6.1, ``clean_html_mapper`` (selectolax, its lexbor parser). Texts without markup are not
+    parsed: an HTML parser takes nothing from them but blanks at the start.
+    """
+
+    cost: ClassVar[Cost] = "python"
+    needs: ClassVar[frozenset[Need]] = frozenset({"chars"})
+
+    def rewrite(self, batch: Batch) -> pl.Series:
+        """Parses the texts that hold a tag, an entity, a carriage return or a null character."""
+        texts = batch.text(self.text_key)
+        markup = texts.str.contains(r"[<&\r\x00]")
+        blank = ~markup & texts.str.contains(r"\A[\t\n\x0c ]")
+        texts = rewrite_where(texts, blank, lambda some: some.str.strip_chars_start(_BLANKS))
+        return rewrite_where(texts, markup, _parsed)
+
+
+def _parsed(texts: pl.Series) -> pl.Series:
+    lexbor: Any = require("selectolax.lexbor", extra="data", feature="clean_html_mapper")
+    listed = texts.str.replace_many(["<li>", "</li>", "<ol>", "</ol>"], ["\n*", "", "\n*", ""])
+    return pl.Series([lexbor.LexborHTMLParser(text).text() for text in listed.to_list()], dtype=pl.String)
