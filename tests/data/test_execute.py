@@ -104,11 +104,11 @@ def test_samples_show_what_was_dropped_and_changed_whatever_the_chunks(study, tm
     for size in (1, 100):
         curated = run(ops, blocks_of(TEXTS, size), tmp_path / str(size), study=study)
         samples = pl.concat(chunk.samples() for chunk in curated.passes[0].chunks)
-        found.append(samples.sort("index", "order").rows())
+        found.append(samples.sort("index", "order").group_by("index", maintain_order=True).head(5).rows())
     assert found[0] == found[1]
     assert (1, "d2", 2.0, "ab", None) in [(i, name, value, old, new) for i, _, name, value, old, new in found[0]]
     assert (0, "d1", " abc ", "abc") in [(i, name, old, new) for i, _, name, _, old, new in found[0]]
-    assert [(i, name) for i, _, name, *_ in found[0] if i == 2] == [(2, "d4")]
+    assert {name for i, _, name, *_ in found[0] if i == 2} == {"d4", "d10"}
 
 
 def test_a_study_measures_every_row(tmp_path):

@@ -172,10 +172,7 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
         notes.drop(step, rows[~kept], values[~kept])
         first = ~kept & _still(batch)
         notes.sample(step, batch.frame.filter(pl.Series(first)), values[first], None)
-    if notes.study:
-        after = batch.with_column(_KEPT, pl.Series(kept & _still(batch)))
-    else:
-        after = batch.where(kept)
+    after = batch.with_column(_KEPT, pl.Series(kept & _still(batch))) if notes.study else batch.where(kept)
     spent[step.index] = Spent.since(clock, len(batch), int(kept.sum()))
     return after
 
@@ -271,7 +268,8 @@ class _Notes:
 
     def samples(self) -> pl.DataFrame:
         """All sampled rows."""
-        return pl.concat(self.sampled) if self.sampled else pl.DataFrame(schema=SAMPLES)
+        found = pl.concat(self.sampled) if self.sampled else pl.DataFrame(schema=SAMPLES)
+        return found.with_columns(pl.col("value").fill_nan(None))
 
     def leave(self, batch: Batch) -> None:
         """A row that mappers made several of is kept if any of these is."""
