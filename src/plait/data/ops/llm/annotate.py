@@ -112,7 +112,6 @@ class HumanPreferenceAnnotationMapper(Mapper):
             part.replace(folder / name)
 
 
-@lru_cache(maxsize=4)
 def read_choices(path: Path) -> Mapping[str, str]:
     """By id of the task, which answer most people chose; nothing for a tie.
 
@@ -123,14 +122,7 @@ def read_choices(path: Path) -> Mapping[str, str]:
         DataError: It is no such file.
     """
     try:
-        votes = dict[str, int]()
-        for task in json.loads(path.read_text(encoding="utf-8")):
-            own = task["data"].get(_ID)
-            for annotation in task["annotations"] if own else ():
-                for item in () if annotation.get("was_cancelled") else annotation["result"]:
-                    if item.get("type") == "pairwise":
-                        selected = item["value"]["selected"]
-                        votes[own] = votes.get(own, 0) + {"left": 1, "answer1": 1, "right": -1, "answer2": -1}[selected]
+        return _choices(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"the annotations cannot be read: {error!r}",
@@ -138,4 +130,17 @@ def read_choices(path: Path) -> Mapping[str, str]:
             where=str(path),
             hint="export the project from Label Studio as JSON",
         ) from error
+
+
+@lru_cache(maxsize=4)
+def _choices(path: Path, changed_ns: int) -> Mapping[str, str]:
+    del changed_ns  # another time of change is another file
+    votes = dict[str, int]()
+    for task in json.loads(path.read_text(encoding="utf-8")):
+        own = task["data"].get(_ID)
+        for annotation in task["annotations"] if own else ():
+            for item in () if annotation.get("was_cancelled") else annotation["result"]:
+                if item.get("type") == "pairwise":
+                    selected = item["value"]["selected"]
+                    votes[own] = votes.get(own, 0) + {"left": 1, "answer1": 1, "right": -1, "answer2": -1}[selected]
     return {own: "answer1" if vote > 0 else "answer2" for own, vote in votes.items() if vote}

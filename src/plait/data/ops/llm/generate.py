@@ -331,7 +331,6 @@ def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
     return 2 * row[-1] / (len(a) + len(b)) if a and b else 0.0
 
 
-@lru_cache(maxsize=8)
 def _examples(path: Path) -> list[tuple[tuple[str, str], ...]]:
     """The pairs of question and answer of each line.
 
@@ -339,8 +338,7 @@ def _examples(path: Path) -> list[tuple[tuple[str, str], ...]]:
         DataError: The file cannot be read, or holds no pair.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        found = [_pairs_of(line["messages"]) for line in lines]
+        found = _read_examples(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the examples cannot be read: {error}",
@@ -348,9 +346,16 @@ def _examples(path: Path) -> list[tuple[tuple[str, str], ...]]:
             where=str(path),
             hint='one JSON object per line: {"messages": [{"role": "user", "content": "…"}, …]}',
         ) from error
-    if not any(found):
+    if not found:
         raise DataError("there is no example with a question and an answer", code="data.bad-seed-file", where=str(path))
-    return [pairs for pairs in found if pairs]
+    return found
+
+
+@lru_cache(maxsize=8)
+def _read_examples(path: Path, changed_ns: int) -> list[tuple[tuple[str, str], ...]]:
+    del changed_ns  # another time of change is another file
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [pairs for pairs in (_pairs_of(line["messages"]) for line in lines) if pairs]
 
 
 def _pairs_of(messages: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:

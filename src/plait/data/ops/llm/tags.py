@@ -120,7 +120,8 @@ class LabelsQuery(LLMMapper, Asks):
         """A label, and how sure the model says it is."""
         return {
             "label": {"type": "string", "enum": list(self.labels)},
-            "score": {"type": "number", "minimum": 0, "maximum": 1},
+            # Tenths, because a small model held to "a number" may never come to the end of its digits.
+            "score": {"type": "number", "enum": [tenth / 10 for tenth in range(11)]},
         }
 
 
