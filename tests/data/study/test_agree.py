@@ -271,6 +271,8 @@ def test_keys_survive_their_file_and_other_files_are_refused(tmp_path):
 def test_keys_need_one_secret():
     with pytest.raises(UsageError, match="without a secret"):
         owner_keys([], owner="a", secret="")
+    with pytest.raises(UsageError, match="without a secret"):
+        _sketched("a", A, "")
     with pytest.raises(StrandError, match="different secrets"):
         plan_dedup([_keys("a", A), _keys("b", B, "other")])
 

@@ -163,6 +163,7 @@ def test_what_is_no_sketch_is_refused(data):
     "packed",
     [
         {"accuracy": 0.001, "above": [[1], [-5]], "zero": 0, "below": [[], []]},
+        {"accuracy": 0.001, "above": [[1], [1 << 60]], "zero": 0, "below": [[], []]},
         {"accuracy": 2.0, "above": [[1], [5]], "zero": 0, "below": [[], []]},
         {"accuracy": 0.001, "above": [[1 << 45], [5]], "zero": 0, "below": [[], []]},
         {"accuracy": 0.001, "above": [[1, 2, 3]], "zero": 0, "below": [[], []]},

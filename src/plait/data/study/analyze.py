@@ -19,7 +19,7 @@ from plait.data.study.bins import Bins
 from plait.data.study.criteria import Criterion, criteria
 from plait.data.study.diversity import Diversity, diversity
 from plait.data.study.facts import Fact
-from plait.data.study.keyed import key_of
+from plait.data.study.keyed import check_secret, key_of
 from plait.data.study.sketch import CorpusSketch, Sketch
 from plait.data.study.table import StatsTable
 from plait.data.study.tally import Hashing, Tally, tally, tally_table
@@ -159,8 +159,10 @@ def sketch(
         workers: Threads.
 
     Raises:
+        UsageError: The secret is empty, so anybody could test texts.
         DataError: There are no rows.
     """
+    check_secret(secret)
     key = key_of(secret)
     found = tally(batches, criteria(ops), hashing=Hashing(key, text_key, sample=0), workers=workers)
     if found is None:

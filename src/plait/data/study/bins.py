@@ -23,6 +23,7 @@ ACCURACY = 0.001
 TINY = 1e-9
 """Values closer to zero than this count as zero."""
 
+_MOST = 1 << 48  # rows in a bin that a sketch from elsewhere may claim: sums must not overflow
 _OFFSET = 1 << 40  # keys of values above zero lie above this, those of values below zero below its negative
 
 
@@ -142,7 +143,12 @@ class Bins:
         keys = np.concatenate([-below[0] - _OFFSET, [0], above[0] + _OFFSET])
         counts = np.concatenate([below[1], [zero], above[1]])
         index = np.concatenate([above[0], below[0]])
-        if not 0 < accuracy < 1 or (counts < 0).any() or (np.abs(index) >= _OFFSET // 2).any():
+        if (
+            not 0 < accuracy < 1
+            or (counts < 0).any()
+            or (counts > _MOST).any()
+            or (np.abs(index) >= _OFFSET // 2).any()
+        ):
             raise DataError("a sketch has bins or counts that no data gives", code="study.bad-sketch")
         return _gathered(accuracy, keys, counts)
 

@@ -23,7 +23,7 @@ from plait.data import kernels
 from plait.data.batch import Batch
 from plait.data.dedup.signatures import band_keys
 from plait.data.study.facts import Fact
-from plait.data.study.keyed import key_of, sip_hash
+from plait.data.study.keyed import check_secret, key_of, sip_hash
 from plait.data.study.tally import WORDS, text_hashes
 from plait.errors import DataError, StrandError, UsageError
 
@@ -114,9 +114,7 @@ def owner_keys(batches: Iterable[Batch], *, owner: str, secret: str, text_key: s
     Raises:
         UsageError: The secret is empty, so anybody could test texts.
     """
-    if not secret:
-        raise UsageError("keys without a secret show texts that can be guessed", code="study.no-secret",
-                         hint="agree on a long random one with the other owners")  # fmt: skip
+    check_secret(secret)
     key = key_of(secret)
     documents, bands = [np.zeros(0, np.uint64)], [np.zeros((0, BANDS), np.uint64)]
     for batch in batches:

@@ -10,6 +10,8 @@ import hashlib
 import numpy as np
 from numba import njit
 
+from plait.errors import UsageError
+
 
 def sip_hash(values: np.ndarray, key: bytes) -> np.ndarray:
     """SipHash-2-4 of 64-bit values, uint64 ``[values]``.
@@ -30,6 +32,20 @@ def sip_hash(values: np.ndarray, key: bytes) -> np.ndarray:
 def key_of(secret: str) -> bytes:
     """The 16-byte key that a shared secret stands for; the empty secret is nobody's, so its hashes are public."""
     return hashlib.blake2b(secret.encode(), digest_size=16, person=b"plait-study").digest()
+
+
+def check_secret(secret: str) -> None:
+    """Whether a secret is one.
+
+    Raises:
+        UsageError: It is empty, so anybody could test whether a text they guess is there.
+    """
+    if not secret:
+        raise UsageError(
+            "hashes without a secret show texts that can be guessed",
+            code="study.no-secret",
+            hint="agree on a long random one with the other owners",
+        )
 
 
 @njit(cache=True, nogil=True, inline="always")
