@@ -68,11 +68,28 @@ def test_compressed_lines_come_in_pieces(tmp_path, quarantine, suffix):
 def test_parquet_is_cut_between_row_groups(tmp_path, quarantine):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist(records(1000)), path, row_group_size=100)
-    cut = split(path, 1)
+    cut = split(path, 1000)
     assert len(cut) == 10
     assert all(isinstance(block, RowGroups) for block in cut)
     assert [row for block in cut for row in block.load(quarantine).to_pylist()] == records(1000)
     assert len(split(path)) == 1
+
+
+def test_a_row_group_much_larger_than_a_block_is_read_in_order(tmp_path, quarantine):
+    path = tmp_path / "a.parquet"
+    rows = [{"id": str(i), "text": f"{i} " * 100} for i in range(1000)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    cut = list(blocks(path, block_bytes=10_000))
+    assert len(cut) > 8
+    assert [row for block in cut for row in block.load(quarantine).to_pylist()] == rows
+
+
+def test_many_bad_lines_are_each_named(tmp_path, quarantine):
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(["{oops", "", '{"text": "a"}'] * 300))
+    assert len(rows_of(path, quarantine, block_bytes=500)) == 300
+    places = [json.loads(line)["where"] for line in quarantine.path.read_text().splitlines()]
+    assert places == [f"{path}:{3 * i + 1}" for i in range(300)]
 
 
 def test_a_key_follows_the_content_and_the_settings_alone(tmp_path):

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from plait.core.quarantine import Quarantine
-from plait.data.read import blocks
+from plait.data.read import Source, blocks
 from plait.data.read.extract import Unreadable, text_of
 from plait.errors import DataError, MissingExtra
 
@@ -235,6 +235,21 @@ def test_the_hub_that_cannot_be_reached(monkeypatch, tmp_path):
         list(blocks("plait-tests/there-is-none"))
     assert caught.value.code in ("data.unreachable", "data.hub")
     assert caught.value.where == "hf://datasets/plait-tests/there-is-none"
+
+
+def test_a_dataset_that_needs_no_hub(monkeypatch, tmp_path, quarantine):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "dataset").mkdir()
+    rows = [{"id": str(i), "text": "a", "tags": ["x", "y"]} for i in range(10)]
+    (tmp_path / "dataset" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    address = f"hf://datasets/{tmp_path}/dataset"
+    assert rows_of(address, quarantine) == rows
+    assert rows_of(Source(address, limit=3), quarantine) == rows[:3]
+    with pytest.raises(DataError, match="cannot be read"):
+        list(blocks(Source(address, split="validation")))
 
 
 def test_saved_datasets(tmp_path, quarantine):

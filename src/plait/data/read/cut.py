@@ -12,10 +12,11 @@ from plait.core.io.lines import decompressed
 from plait.data.read.file import File, damaged
 from plait.data.read.lines import LineBytes, LineRange
 from plait.data.read.settings import Settings
-from plait.data.read.tables import RowGroups
+from plait.data.read.tables import RowGroups, RowsInMemory
 from plait.errors import DataError
 
 _PIECE = 1 << 16
+_MOST_BLOCKS = 8  # a row group of more blocks than this is not loaded at one go
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -83,13 +84,34 @@ def _too_long(file: File, line: int, head: bytes, size: int, limit: int) -> tupl
     return f"{file.path}:{line}", f"line longer than {limit} bytes", shown
 
 
-def row_groups(file: File, settings: Settings, block_bytes: int) -> Iterator[RowGroups]:
-    """Row groups of a Parquet file, several together while they are small; none is ever cut."""
-    for groups, row, rows, span in _grouped(file, block_bytes):
-        yield RowGroups(file, groups, row, rows, span, settings)
+def row_groups(file: File, settings: Settings, block_bytes: int) -> Iterator[RowGroups | RowsInMemory]:
+    """Row groups of a Parquet file, several together while they are small.
+
+    A group that is much larger than a block is read in order, and its rows travel with the blocks.
+    """
+    for groups, row, rows, size, span in _grouped(file, block_bytes):
+        if size > _MOST_BLOCKS * block_bytes:
+            yield from _pieces_of_group(file, settings, groups, row, max(1, rows * block_bytes // size))
+        else:
+            yield RowGroups(file, groups, row, rows, span, settings)
 
 
-def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], int, int, tuple[int, int]]]:
+def _pieces_of_group(
+    file: File, settings: Settings, groups: tuple[int, int], row: int, rows: int
+) -> Iterator[RowsInMemory]:
+    try:
+        with file.open() as stream, pq.ParquetFile(stream) as parquet:
+            there = [name for name in settings.schema.names if name in parquet.schema_arrow.names]
+            batches = parquet.iter_batches(rows, row_groups=range(*groups), columns=there, use_threads=False)
+            for batch in batches:
+                where = f"{file.path}:row {row + 1}"
+                yield RowsInMemory(pa.Table.from_batches([batch]), f"{file.number}.{row}", (), settings, where)
+                row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(file.path, "Parquet", error) from error
+
+
+def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], int, int, int, tuple[int, int]]]:
     try:
         with file.open() as stream:
             meta = pq.read_metadata(stream)
@@ -101,13 +123,13 @@ def _grouped(file: File, block_bytes: int) -> Iterator[tuple[tuple[int, int], in
         group = meta.row_group(number)
         low, high = _bytes_of(group)
         if span and held + group.total_byte_size > block_bytes:
-            yield (first, number), row, rows, span
+            yield (first, number), row, rows, held, span
             first, row, rows, held, span = number, row + rows, 0, 0, None
         span = (min(span[0], low), max(span[1], high)) if span else (low, high)
         rows += group.num_rows
         held += group.total_byte_size
     if span and rows:
-        yield (first, meta.num_row_groups), row, rows, span
+        yield (first, meta.num_row_groups), row, rows, held, span
 
 
 def _bytes_of(group: pq.RowGroupMetaData) -> tuple[int, int]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 from plait.core.quarantine import Quarantine
 from plait.data.read.records import Record, fitting, select
 
-Place = Callable[[int], str]
-"""Offset of a line in the data → where it is found again."""
+Place = Callable[[int, int], str]
+"""Number of a line in the data, from 0, and its offset → where it is found again."""
 
 _SHOWN = 8_000  # bytes of a bad line that are decoded; the quarantine cuts them further
 _LONG_NUMBER = re.compile(rb"(?<![\d.eE+])\d{19,}(?![\d.eE])")
@@ -148,7 +148,7 @@ def _good_objects(
 def _refuse(
     lines: Sequence[bytes], starts: np.ndarray, index: int, reason: str, place: Place, quarantine: Quarantine
 ) -> None:
-    quarantine.add(where=place(int(starts[index])), reason=reason, record=shown(lines[index]))
+    quarantine.add(where=place(index, int(starts[index])), reason=reason, record=shown(lines[index]))
 
 
 def _repeated_keys(

@@ -18,7 +18,7 @@ from plait.data.read.jsonl import count_lines, parse_lines
 from plait.data.read.settings import Settings
 
 _BOM = b"\xef\xbb\xbf"
-_COUNTED = 64 << 20  # lines are counted to say where a bad one is, if the file's start is no further away
+_COUNTED = 64 << 20  # lines are counted to say where a bad one is, unless that much of the file comes before
 _HEAD = 200  # bytes kept of a line that is too long to hold
 
 
@@ -69,7 +69,7 @@ class LineRange:
             required=self.settings.required,
             exclusive=self.settings.exclusive,
             max_line_bytes=self.settings.max_line_bytes,
-            place=lambda offset: self._place(offset + sum(size for at, size in left_out if at < offset)),
+            place=lambda line, offset: self._place(line, offset + sum(size for at, size in left_out if at < offset)),
             quarantine=quarantine,
             wanted=None if times is None else times > 0,
         )
@@ -95,7 +95,7 @@ class LineRange:
         """The lines, with an empty one instead of each that is too long to hold."""
         limit = self.settings.max_line_bytes
         stream.seek(self.start)
-        at, held = self.start, 0
+        at, held, number = self.start, 0, 0
         while at < self.stop:
             line = stream.readline(limit + 1)
             size = len(line)
@@ -105,7 +105,7 @@ class LineRange:
                     if piece.endswith(b"\n"):
                         break
                 quarantine.add(
-                    where=self._place(at - self.start),
+                    where=self._place(number, at - self.start),
                     reason=f"line longer than {limit} bytes",
                     record=f"{line[:_HEAD].decode('utf-8', 'surrogateescape')}… ({size} bytes in all)",
                 )
@@ -114,14 +114,17 @@ class LineRange:
             yield line
             at += size
             held += len(line)
+            number += 1
 
-    def _place(self, offset: int) -> str:
-        at = self.start + offset
-        if at > _COUNTED:
-            return f"{self.file.path}:byte {at}"
+    def _place(self, line: int, offset: int) -> str:
+        if self.start > _COUNTED:
+            return f"{self.file.path}:byte {self.start + offset}"
+        return f"{self.file.path}:{self._first_line + line}"
+
+    @cached_property
+    def _first_line(self) -> int:
         with self.file.open() as stream:
-            line = 1 + sum(piece.count(b"\n") for piece in pieces(stream, 0, at))
-        return f"{self.file.path}:{line}"
+            return 1 + sum(piece.count(b"\n") for piece in pieces(stream, 0, self.start))
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,6 @@ class LineBytes:
         """How many rows it has, good and bad."""
         return count_lines(self.data)
 
-    def _place(self, offset: int) -> str:
-        line = self.first + self.data.count(b"\n", 0, offset)
-        return f"{self.file.path}:{self.unit}{line}"
+    def _place(self, line: int, offset: int) -> str:
+        del offset
+        return f"{self.file.path}:{self.unit}{self.first + line}"
