@@ -17,69 +17,50 @@ what was wrong with it. Nothing is replaced by an empty text in silence.
 
 from __future__ import annotations
 
-import asyncio
-import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from plait.data.op import Op
+from plait.data.ops.llm.asking import (
+    NOT_ASKED,
+    TEXT,
+    TEXTS,
+    Answer,
+    Check,
+    Question,
+    Shape,
+    Task,
+    ask_all,
+    call_options,
+    read_reply,
+    schema_of,
+)
 from plait.data.ops.llm.line import line_to
-from plait.errors import LimitReached, LLMError, ReplayMiss, UsageError, nearest
-from plait.llm import ChatComponent, ChatModel, ChatSetting, JSONSchema, Reply, chat_component
-from plait.records import Message
+from plait.errors import UsageError, nearest
+from plait.llm import ChatComponent, ChatSetting, chat_component
 
-Shape = Mapping[str, Mapping[str, Any]]
-"""The fields of an answer: JSON Schema by name. All are required."""
-
-TEXT: Mapping[str, Any] = {"type": "string"}
-"""Schema of a text."""
-TEXTS: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
-"""Schema of a list of texts."""
-
-_MAX_TOKENS = 1024
 _CALL_OPTIONS = ("temperature", "max_tokens", "max_new_tokens", "stop", "seed")
 
 
-@dataclass(frozen=True)
-class Question:
-    """What a model is asked.
-
-    Args:
-        system: What it has to do; empty for none.
-        user: What it has to do it with.
-    """
-
-    system: str
-    user: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a question.
-
-    Args:
-        values: The fields of the answer, or ``None`` if there is no usable one.
-        status: ``ok``, ``not asked``, ``unusable: why`` or ``failed: why``.
-        prompt_tokens: Tokens read, over all tries.
-        completion_tokens: Tokens written, over all tries.
-        money: What it cost, where the model has prices.
-    """
-
-    values: Mapping[str, Any] | None
-    status: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    money: float = 0.0
-
-
-NOT_ASKED = Answer(None, "not asked")
-
-Check = Callable[[Mapping[str, Any]], str | None]
-"""Says what is wrong with an answer that has the right shape."""
+__all__ = [
+    "NOT_ASKED",
+    "TEXT",
+    "TEXTS",
+    "Answer",
+    "Asks",
+    "AsksEither",
+    "AsksEndpoint",
+    "AsksLocal",
+    "Check",
+    "Question",
+    "Shape",
+    "endpoint_of",
+    "fill",
+    "schema_of",
+]
 
 
 class Asks(Op):
@@ -137,13 +118,13 @@ class Asks(Op):
         if not any(questions):
             return [NOT_ASKED] * len(questions)
         line = line_to(chat)
-        task = _Task(
+        task = Task(
             tries=self.try_num,
             schema=None if pattern else schema_of(shape),
-            read=lambda reply: _read(reply, shape, pattern, check),
-            options=_call_options(self.sampling()),
+            read=lambda reply: read_reply(reply, shape, pattern, check),
+            options=call_options(self.sampling()),
         )
-        answers, failure = line.run(_ask_all(line.model, questions, task))
+        answers, failure = line.run(ask_all(line.model, questions, task))
         if failure is not None:
             raise failure
         return answers
@@ -208,21 +189,6 @@ class AsksEither(Asks):
         return endpoint_of(
             self.api_or_hf_model, self.api_endpoint, self.api_key_env, self.model_params or {}, self.sampling()
         )
-
-
-def schema_of(shape: Shape) -> JSONSchema:
-    """The JSON Schema of an answer.
-
-    Example:
-        >>> schema_of({"score": {"type": "integer"}})["required"]
-        ['score']
-    """
-    return {
-        "type": "object",
-        "properties": {name: dict(kind) for name, kind in shape.items()},
-        "required": list(shape),
-        "additionalProperties": False,
-    }
 
 
 def fill(template: str, values: Mapping[str, Any], *positional: Any) -> str:
@@ -302,117 +268,3 @@ def _without_extras(model: ChatComponent, sampling_params: Mapping[str, Any]) ->
             hint=f"known: {', '.join(_CALL_OPTIONS)}; set others on the model",
         )
     return model
-
-
-@dataclass(frozen=True)
-class _Options:
-    temperature: float
-    max_tokens: int
-    stop: tuple[str, ...]
-    seed: int | None
-
-
-@dataclass(frozen=True)
-class _Task:
-    tries: int
-    schema: JSONSchema | None
-    read: Callable[[Reply], Mapping[str, Any]]
-    options: _Options
-
-
-class _Unusable(Exception):
-    """An answer that is not what was asked for; its text says why."""
-
-
-def _call_options(params: Mapping[str, Any]) -> _Options:
-    stop = params.get("stop") or ()
-    return _Options(
-        temperature=float(params.get("temperature", 0.0)),
-        max_tokens=int(params.get("max_tokens", params.get("max_new_tokens", _MAX_TOKENS))),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        seed=params.get("seed"),
-    )
-
-
-async def _ask_all(
-    model: ChatModel, questions: Sequence[Question | None], task: _Task
-) -> tuple[list[Answer], LLMError | None]:
-    """All answers; and the error to raise if the model gave none at all, as when no server is there."""
-    asked = [(place, question) for place, question in enumerate(questions) if question is not None]
-    results = await asyncio.gather(*(_ask_one(model, question, task) for _, question in asked))
-    answers = [NOT_ASKED] * len(questions)
-    for (place, _), (answer, _) in zip(asked, results, strict=True):
-        answers[place] = answer
-    failures = [failure for _, failure in results if failure is not None]
-    return answers, failures[0] if len(failures) == len(results) else None
-
-
-async def _ask_one(model: ChatModel, question: Question, task: _Task) -> tuple[Answer, LLMError | None]:
-    status, failure, read, written, money = "", None, 0, 0, 0.0
-    user = question.user
-    system = question.system
-    if task.schema is not None:
-        system = f"{system}\n\nAnswer with one JSON object of this schema:\n{json.dumps(task.schema)}".strip()
-    for _ in range(task.tries):
-        messages: list[Message] = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": user})
-        try:
-            [reply] = await model.chat(
-                messages,
-                temperature=task.options.temperature,
-                max_tokens=task.options.max_tokens,
-                stop=() if task.schema is not None else task.options.stop,
-                seed=task.options.seed,
-                schema=task.schema,
-            )
-        except (LimitReached, ReplayMiss):
-            raise
-        except LLMError as error:
-            if error.code != "llm.schema-not-met":
-                status, failure = f"failed: {error.message}", error
-                continue
-            status, failure = f"unusable: {error.message}", None
-        else:
-            failure = None
-            read, written = read + reply.usage.prompt_tokens, written + reply.usage.completion_tokens
-            money += reply.usage.money
-            try:
-                return Answer(task.read(reply), "ok", read, written, money), None
-            except _Unusable as problem:
-                status = f"unusable: {problem}"
-        # The reason makes the next try another question, so that a greedy model can give another answer.
-        user = f"{question.user}\n\n(An earlier answer could not be used; {status.removeprefix('unusable: ')}.)"
-    return Answer(None, status, read, written, money), failure
-
-
-def _read(reply: Reply, shape: Shape, pattern: str | None, check: Check | None) -> Mapping[str, Any]:
-    if reply.finish == "length":
-        raise _Unusable("it was cut at max_tokens")
-    values = json.loads(reply.text) if pattern is None else first_match(reply.text, pattern, tuple(shape))
-    empty = [name for name, kind in shape.items() if kind == TEXT and not str(values[name]).strip()]
-    problem = f"{empty[0]} is empty" if empty else (check(values) if check else None)
-    if problem:
-        raise _Unusable(problem)
-    return {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
-
-
-def first_match(text: str, pattern: str, names: Sequence[str]) -> Mapping[str, str]:
-    """The groups of the first match of a regular expression (Rust syntax: linear time), by name in their order."""
-    import polars as pl
-
-    try:
-        groups = pl.Series([text]).str.extract_groups(f"(?s){pattern}").struct.unnest().row(0)
-    except pl.exceptions.ComputeError as error:
-        raise UsageError(
-            f"the pattern {pattern!r} cannot be used: {error}",
-            code="llm.bad-pattern",
-            hint="Rust syntax, without look-around; or leave it out, and the answer is JSON",
-        ) from error
-    if len(groups) < len(names):
-        raise UsageError(
-            f"the pattern {pattern!r} has {len(groups)} groups, and {len(names)} are needed: {', '.join(names)}",
-            code="llm.bad-pattern",
-        )
-    if groups[0] is None:
-        raise _Unusable("it does not match the output pattern")
-    return dict(zip(names, (group or "" for group in groups), strict=False))
