@@ -21,6 +21,7 @@ from plait.data.op import Filter, RangeFilter
 from plait.data.study.criteria import Criterion, pick, thresholds, with_bounds
 from plait.data.study.facts import Fact
 from plait.data.study.table import StatsTable
+from plait.data.utf8 import compiled
 from plait.errors import UsageError
 
 
@@ -36,7 +37,7 @@ class Share(Fact):
     chars_kept: int | None = None
     """Characters that stay."""
     tokens: int | None = None
-    """Tokens there are, if ``num_token`` was measured."""
+    """Tokens there are, if ``num_token`` was measured for every row."""
     tokens_kept: int | None = None
     """Tokens that stay."""
 
@@ -222,21 +223,15 @@ class WhatIf:
     def _sums(self, kept: np.ndarray) -> dict[str, np.ndarray]:
         """By source: rows, characters and tokens of a mask."""
         sources = self.table.sources()
-        amounts: dict[str, np.ndarray | None] = {"rows": None, "chars": self.table.chars()}
-        if self.table.has("num_token"):
+        amounts = dict[str, np.ndarray]()
+        chars = self.table.chars()
+        if chars is not None:
+            amounts["chars"] = chars
+        if self.table.has("num_token") and not self.table.column("num_token").null_count():
             amounts["tokens"] = self.table.numbers("num_token")
-        sums = dict[str, np.ndarray]()
-        for name, amount in amounts.items():
-            if name != "rows" and amount is None:
-                continue
-            if len(sources.names) == 1:
-                total = np.count_nonzero(kept) if amount is None else int(amount.sum(where=kept))
-                sums[name] = np.array([total])
-            else:
-                codes = sources.codes if amount is not None else sources.codes[kept]
-                weights = None if amount is None else amount * kept
-                sums[name] = np.bincount(codes, weights, minlength=len(sources.names)).astype(np.int64)
-        return sums
+        # One pass each: this is what a question about a threshold waits for.
+        sums = {name: _summed(sources.codes, kept, amount, len(sources.names)) for name, amount in amounts.items()}
+        return {"rows": _counted(sources.codes, kept, len(sources.names))} | sums
 
 
 _KEPT = {"rows": "kept", "chars": "chars_kept", "tokens": "tokens_kept"}
@@ -247,3 +242,20 @@ def _nearest(apart: np.ndarray, among: np.ndarray, count: int) -> np.ndarray:
     if len(rows) > count:
         rows = rows[np.argpartition(apart[rows], count)[:count]] if count else rows[:0]
     return rows
+
+
+@compiled
+def _counted(codes: np.ndarray, kept: np.ndarray, sources: int) -> np.ndarray:
+    out = np.zeros(sources, np.int64)
+    for row in range(len(kept)):
+        out[codes[row]] += kept[row]
+    return out
+
+
+@compiled
+def _summed(codes: np.ndarray, kept: np.ndarray, amounts: np.ndarray, sources: int) -> np.ndarray:
+    out = np.zeros(sources, np.int64)
+    for row in range(len(kept)):
+        if kept[row]:
+            out[codes[row]] += np.int64(amounts[row])
+    return out
