@@ -12,7 +12,7 @@ import polars as pl
 from plait.core.figures import Bars, Example, Histogram, StageReport, Table
 from plait.data.batch import ROW
 from plait.data.execute import Curated
-from plait.data.op import RangeFilter
+from plait.data.op import Barrier, Filter, RangeFilter
 from plait.data.plan import Step
 from plait.data.visit import SAMPLED
 
@@ -39,7 +39,7 @@ def describe(curated: Curated, lineage: Path, report: StageReport) -> None:
     report.headline = f"kept {kept:,} of {total:,} documents"
     report.facts |= {"documents read": total, "documents kept": kept}
     report.facts |= {f"characters {name}": int(n or 0) for name, n in lengths.collect().row(0, named=True).items()}
-    droppers = [s for s in curated.plan.steps if s.stats or s.name in dropped]
+    droppers = [s for s in curated.plan.steps if isinstance(s.op, Filter | Barrier) or s.name in dropped]
     report.figures += [_funnel(droppers, dropped, total), _length_histogram(fates)]
     report.tables += [_drop_table(droppers, dropped, total, curated.facts), *_source_table(fates)]
     report.examples += [
