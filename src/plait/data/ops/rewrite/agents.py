@@ -70,7 +70,7 @@ class AgentDialogNormalizeMapper(Mapper):
     """Note the fields ``request_model``, ``pt`` and ``total_cost_time``."""
     copy_request_id: bool = True
     """Note the first field of `request_id_keys` that is not empty."""
-    request_id_keys: list[str] = ["request_id", "trace_id", "id"]
+    request_id_keys: tuple[str, ...] = ("request_id", "trace_id", "id")
     """Fields that may name the request."""
     history_tool_result_max_chars: int = 10_000
     """Longest result of a tool, in characters; 0 for any. What is longer loses its middle."""

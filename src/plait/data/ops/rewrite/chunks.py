@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -102,9 +103,7 @@ def _before(text: str, most: int, pattern: str, overlap: int) -> Iterator[str]:
     start = 0
     while len(text) - start > most:
         window = text[start : start + most]
-        last = None
-        for last in split.finditer(window):
-            pass
+        last = next(iter(deque(split.finditer(window), maxlen=1)), None)
         if last is None:
             piece, step = window, most - overlap
         elif last.end() == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from plait.errors import UsageError
@@ -53,9 +54,7 @@ def cut_tokens(text: str, codec: Codec, most: int, pattern: str | None, overlap:
         return
     while len(tokens) > most:
         window = codec.decode(tokens[:most])
-        last = None
-        for last in split.finditer(window):
-            pass
+        last = next(iter(deque(split.finditer(window), maxlen=1)), None)
         if last is None:
             piece, text = window, codec.decode(tokens[most - overlap :])
         elif last.end() == 0:

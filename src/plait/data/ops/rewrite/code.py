@@ -24,7 +24,8 @@ class PythonLambdaMapper(Mapper):
     Example:
         - python_lambda_mapper: {lambda_str: "lambda row: {**row, 'text': row['text'].upper()}", trust_code: true}
 
-        >>> PythonLambdaMapper(lambda_str="lambda r: {**r, 'text': r['text'][:1]}", trust_code=True).rewrite_texts(["ab"])
+        >>> op = PythonLambdaMapper(lambda_str="lambda r: {**r, 'text': r['text'][:1]}", trust_code=True)
+        >>> op.rewrite_texts(["ab"])
         ['a']
 
     Source: Data-Juicer 1.6.1, ``python_lambda_mapper``. Differs: it needs ``trust_code``, because a recipe from

@@ -25,11 +25,11 @@ def role_of(message: Mapping[str, Any]) -> str:
 
 
 def said(content: object) -> str:
-    """What a message says to a reader: its texts and its reasoning, block by block.
+    r"""What a message says to a reader: its texts and its reasoning, block by block.
 
     Example:
         >>> said([{"type": "text", "text": " Hello "}, {"type": "image"}, "there"])
-        'Hello\\nthere'
+        'Hello\nthere'
     """
     if isinstance(content, list):
         blocks = (_block(block) for block in cast("list[Any]", content))

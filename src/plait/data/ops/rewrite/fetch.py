@@ -94,7 +94,7 @@ class Fetcher:
     def _local(self, path: str) -> tuple[str | None, bytes | None, str | None]:
         if not self._limits.allow_local:
             return None, None, f"{path} is no address, and paths are not read: allow_local is not set"
-        if os.stat(path).st_size > self._limits.max_bytes:
+        if Path(path).stat().st_size > self._limits.max_bytes:
             return None, None, f"{path} has more than {self._limits.max_bytes} bytes"
         return path, Path(path).read_bytes() if self._keep else None, None
 
@@ -123,7 +123,7 @@ def _write(place: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.replace(temporary, place)
+        Path(temporary).replace(place)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise

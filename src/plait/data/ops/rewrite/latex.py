@@ -36,7 +36,7 @@ class ExpandMacroMapper(Mapper):
         - expand_macro_mapper
 
         >>> ExpandMacroMapper().rewrite_texts(["\\def\\R{real}\nA \\R line"])
-        ['\\def\\R{real}\nA real line']
+        ['\\defreal{real}\nA real line']
 
     Source: Data-Juicer 1.6.1, ``expand_macro_mapper``. Differs: a macro right after another one, or at the very
     end, is replaced as well (`compat`), and texts that would grow without bounds stay (`max_growth`).

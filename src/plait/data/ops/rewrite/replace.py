@@ -41,9 +41,10 @@ class ReplaceContentMapper(Mapper):
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
-        if isinstance(self.repl, list) and len(self.repl) < len(self._patterns()):
+        patterns = self._patterns()
+        if isinstance(self.repl, list) and len(self.repl) < len(patterns):
             raise UsageError(
-                f"{len(self._patterns())} patterns but {len(self.repl)} replacements",
+                f"{len(patterns)} patterns but {len(self.repl)} replacements",
                 code="data.pattern",
                 hint="give repl once, or once for each pattern",
             )

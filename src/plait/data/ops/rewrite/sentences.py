@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
@@ -107,13 +108,13 @@ class RemoveRepeatSentencesMapper(Mapper):
 
 
 class SentenceSplitMapper(Mapper):
-    """Puts each sentence on a line of its own.
+    r"""Puts each sentence on a line of its own.
 
     Example:
         - sentence_split_mapper: {lang: en, splitter: rules}
 
         >>> SentenceSplitMapper(splitter="rules").rewrite_texts(["Dr. Who came. She left at 5 p.m. sharp!"])
-        ['Dr. Who came.\\nShe left at 5 p.m. sharp!']
+        ['Dr. Who came.\nShe left at 5 p.m. sharp!']
 
     Source: Data-Juicer 1.6.1, ``sentence_split_mapper``. Differs: Punkt's data is a folder that you name, or one
     that NLTK finds on this machine, never a download; ``splitter: rules`` needs no data.
@@ -159,7 +160,7 @@ def _sentences_of(line: str) -> list[str]:
     ends = np.empty(len(raw) + 1, np.int64)
     count = _split(data, 0, len(raw), ends)
     starts = [0, *ends[:count].tolist()]
-    return [raw[a:b].decode() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [raw[a:b].decode() for a, b in pairwise(starts)]
 
 
 @compiled
@@ -185,7 +186,7 @@ def _split(data: np.ndarray, start: int, end: int, ends: np.ndarray) -> int:
             pending = -1
         b = data[i]
         if b == 10:
-            if count == 0 or ends[count - 1] < i:
+            if i > (ends[count - 1] if count else start):
                 ends[count] = i
                 count += 1
             i += 1
