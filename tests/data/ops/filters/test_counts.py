@@ -164,3 +164,11 @@ def test_bounds_are_inclusive_unless_told_otherwise() -> None:
     opened = TextLengthFilter(min_len=10, max_len=20, min_closed_interval=False, max_closed_interval=False)
     assert closed.keeps(batch, closed.measure(batch)).tolist() == [False, True, True, False]
     assert opened.keeps(batch, opened.measure(batch)).tolist() == [False, False, False, False]
+
+
+def test_a_reversed_range_keeps_what_a_closed_bound_is_equal_to() -> None:
+    batch = Batch.of_texts(["a" * n for n in (9, 10, 15, 20, 21)])
+    closed = TextLengthFilter(min_len=10, max_len=20, reversed_range=True)
+    opened = closed.model_copy(update={"min_closed_interval": False, "max_closed_interval": False})
+    assert closed.keeps(batch, closed.measure(batch)).tolist() == [True, True, False, True, True]
+    assert opened.keeps(batch, opened.measure(batch)).tolist() == [True, False, False, False, True]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 _HOLDS = "__holds"
+_STAT = "general_field_filter_condition"
 _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.Lt: operator.lt,
@@ -55,10 +56,13 @@ class GeneralFieldFilter(FieldFilter):
     fields of a wrong type are an error, not a row skipped; the stat is 1 or 0 instead of a truth value.
     """
 
-    stats = ("general_field_filter_condition",)
-
     filter_condition: str = ""
     """The condition; empty keeps all."""
+
+    @property
+    def stats(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the condition holds; nothing without a condition."""
+        return (_STAT,) if self.filter_condition.strip() else ()
 
     @field_validator("filter_condition")
     @classmethod
@@ -70,7 +74,7 @@ class GeneralFieldFilter(FieldFilter):
         """1 where the condition holds, else 0."""
         tree = _parse(self.filter_condition)
         if tree is None:
-            return {self.stats[0]: np.ones(len(batch))}
+            return {}
         try:
             found = batch.frame.select(_truth(_Reader(batch.frame).read(tree)).alias(_HOLDS))[_HOLDS]
         except (pl.exceptions.PolarsError, TypeError) as error:
@@ -80,13 +84,14 @@ class GeneralFieldFilter(FieldFilter):
                 hint="compare numbers with numbers and texts with texts",
             ) from error
         # A condition without any field has one answer for all rows.
-        return {self.stats[0]: np.broadcast_to(found.cast(pl.Float64).to_numpy(), len(batch))}
+        return {_STAT: np.broadcast_to(found.cast(pl.Float64).to_numpy(), len(batch))}
 
     def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
         """Whether the condition holds."""
-        del batch
-        holds = np.asarray(stats[self.stats[0]]) != 0
-        return ~holds if self.reversed_range and self.filter_condition.strip() else holds
+        if not self.stats:
+            return np.ones(len(batch), np.bool_)
+        holds = np.asarray(stats[_STAT]) != 0
+        return ~holds if self.reversed_range else holds
 
 
 def _parse(condition: str) -> ast.expr | None:
