@@ -46,8 +46,8 @@ from plait.data.ops.llm.line import line_to
 from plait.data.ops.llm.meta import META
 from plait.data.ops.llm.privacy import PiiLlmSuspectMapper
 from plait.data.ops.llm.tags import TEXT_TAGS, QuerySentimentDetectionMapper, TextTaggingByPromptMapper
-from plait.errors import DataError, UsageError
-from plait.llm import Scripted
+from plait.errors import DataError, ReplayMiss, UsageError
+from plait.llm import Replay, Scripted
 
 Says = Callable[..., Scripted]
 PAIR = {"text": "Paris is the capital.", "query": "capital?", "response": "Paris"}
@@ -428,3 +428,13 @@ def test_annotations_that_are_none_are_an_error(tmp_path: Path) -> None:
     path.write_text('{"data": 1}')
     with pytest.raises(DataError, match="the annotations cannot be read"):
         run(HumanPreferenceAnnotationMapper(annotations=path), {"prompt": "p", "answer1": "a", "answer2": "b"})
+
+
+def test_recorded_answers_are_replayed(tmp_path: Path, says: Says) -> None:
+    path = tmp_path / "calls.jsonl"
+    model = says(("", {"keywords": ["sea"]}))
+    first = run(ExtractKeywordMapper(model=Replay(inner=model, path=path)), {"text": "a"}, {"text": "b"})
+    replayed = ExtractKeywordMapper(model=Replay(inner=model, path=path, mode="replay"))
+    assert run(replayed, {"text": "b"}, {"text": "a"}) == first[::-1]
+    with pytest.raises(ReplayMiss):
+        run(replayed, {"text": "c"}, {"text": "a"})
