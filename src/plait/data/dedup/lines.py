@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress, pairwise
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from plait.data import characters
-from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.dedup.tokens import distinct
+from plait.data.utf8 import buffers, compiled, point, width
 
 if TYPE_CHECKING:
     from plait.data.op import Rows
@@ -64,13 +66,12 @@ class LineRules:
     def sets(self, texts: pl.Series) -> pl.Series:
         """The distinct lines of each text that are not exempt: a list of hashes each."""
         found, starts = self.hashes(texts)
-        values, at = _distinct_lines(found, starts)
-        lists = pl.DataFrame({"row": np.repeat(np.arange(len(texts)), np.diff(at)), "line": values})
-        grouped = lists.group_by("row", maintain_order=True).agg("line")
-        rows = pl.DataFrame({"row": np.arange(len(texts))})
-        return rows.join(grouped, on="row", how="left", maintain_order="left")["line"].fill_null(
-            pl.Series([[]], dtype=pl.List(pl.UInt64)).first()
-        )
+        plain = found != 0
+        counted = np.zeros(len(found) + 1, np.int64)
+        np.cumsum(plain, out=counted[1:])
+        values, at = distinct(found[plain], counted[starts])
+        lists = pa.LargeListArray.from_arrays(pa.array(at), pa.array(values))
+        return cast("pl.Series", pl.from_arrow(lists))
 
     def without(self, texts: pl.Series, frequent: np.ndarray) -> pl.Series:
         """The texts without some lines.
@@ -81,13 +82,11 @@ class LineRules:
         """
         found, starts = self.hashes(texts)
         gone = _among(found, frequent) & (found != 0)
-        touched = np.flatnonzero(np.add.reduceat(np.append(gone, False), starts[:-1])) if len(texts) else starts[:0]
-        if not len(touched):
+        if not gone.any():
             return texts
-        old = texts.gather(touched).to_list()
-        kept = [~gone[starts[row] : starts[row + 1]] for row in touched]
-        new = ["\n".join(compress(text.split("\n"), keep)) for text, keep in zip(old, kept, strict=True)]
-        return texts.scatter(touched, pl.Series(new, dtype=pl.String))
+        data, at = _without(*buffers(texts), gone)
+        made = pa.Array.from_buffers(pa.large_string(), len(texts), [None, pa.py_buffer(at), pa.py_buffer(data)])
+        return cast("pl.Series", pl.from_arrow(made)).alias(texts.name)
 
 
 def frequent_lines(rows: Rows, name: str, most: int) -> np.ndarray:
@@ -117,16 +116,6 @@ def _among(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
         return np.zeros(len(values), np.bool_)
     at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     return ascending[at] == values
-
-
-def _distinct_lines(hashes: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    text = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[hashes != 0]
-    hashes = hashes[hashes != 0]
-    order = np.lexsort((hashes, text))
-    text, hashes = text[order], hashes[order]
-    first = np.ones(len(text), np.bool_)
-    first[1:] = (text[1:] != text[:-1]) | (hashes[1:] != hashes[:-1])
-    return hashes[first], starts_of(np.bincount(text[first], minlength=len(starts) - 1))
 
 
 @compiled
@@ -159,6 +148,30 @@ def _hash_lines(
             begin = end + 1
         at[d + 1] = k
     return hashes, exempt, at
+
+
+@compiled
+def _without(data: np.ndarray, starts: np.ndarray, gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Texts without some of their lines, and where each starts."""
+    n = len(starts) - 1
+    out, at = np.empty(starts[n] - starts[0], np.uint8), np.zeros(n + 1, np.int64)
+    k = line = 0
+    for d in range(n):
+        begin, first = starts[d], True
+        for i in range(starts[d], starts[d + 1] + 1):
+            if i < starts[d + 1] and data[i] != 10:
+                continue
+            if not gone[line]:
+                if not first:
+                    out[k] = 10
+                    k += 1
+                out[k : k + i - begin] = data[begin:i]
+                k += i - begin
+                first = False
+            line += 1
+            begin = i + 1
+        at[d + 1] = k
+    return out[:k].copy(), at
 
 
 @compiled

@@ -68,7 +68,7 @@ class Shingling:
     def sets(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """The same, every shingle of a text once."""
         hashes, starts = self.shingles(texts)
-        return _distinct(hashes, starts)
+        return distinct(hashes, starts)
 
     def strings(self, text: str) -> list[str]:
         """All shingles of one text as strings, words split at the space alone, as Data-Juicer has them."""
@@ -234,7 +234,7 @@ def _windows(tokens: np.ndarray, at: np.ndarray, size: int, starts: np.ndarray) 
 
 
 @compiled
-def _distinct(hashes: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def distinct(hashes: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first of each value of each run."""
     n = len(starts) - 1
     out, at = np.empty(len(hashes), np.uint64), np.zeros(n + 1, np.int64)
