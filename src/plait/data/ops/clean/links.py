@@ -158,7 +158,8 @@ def _links_of_run(data: np.ndarray, start: int, end: int, kinds: np.ndarray, spa
                 scheme_end = first
                 while scheme_end < end and (data[scheme_end] == 45 or kinds[point(data, scheme_end)] & _WORD):
                     scheme_end += width(data[scheme_end])
-                scheme_link = _after_scheme(data, scheme_end, end, kinds)
+                # One letter before the colon is no scheme.
+                scheme_link = _after_scheme(data, scheme_end, end, kinds) if scheme_end > first else np.int64(-1)
             if scheme_end > first:
                 link = scheme_link
             if link < 0 and data[i] | 32 == 119:

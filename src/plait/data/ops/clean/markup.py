@@ -23,7 +23,7 @@ class CleanHtmlMapper(Mapper):
         - clean_html_mapper
 
         >>> CleanHtmlMapper().rewrite_texts(["<ol><li>one &amp; <b>two</b></li></ol>"])
-        ['\n*\n*one & two']
+        ['*\n*one & two']
 
     Source: Data-Juicer 1.6.1, ``clean_html_mapper`` (selectolax, its lexbor parser). Texts without markup are not
     parsed: an HTML parser takes nothing from them but blanks at the start.
