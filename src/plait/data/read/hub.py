@@ -34,14 +34,14 @@ def load_hub(source: Source) -> Any:
             f"the Hugging Face hub cannot be reached, and {name} is not in its cache: {str(error).splitlines()[0]}",
             code="data.unreachable",
             where=source.path,
-            hint="check the network; HF_HUB_OFFLINE=1 forbids it; or name a file on this machine",
+            hint="check the network (HF_HUB_OFFLINE=1 forbids it); if a file was meant, there is none there",
         ) from error
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"the dataset cannot be read: {str(error).splitlines()[0]}",
             code="data.hub",
             where=source.path,
-            hint="check its name, and give split= and name= as its page says",
+            hint="check its name, and give split= and name= as its page says; if a file was meant, there is none there",
         ) from error
 
 
