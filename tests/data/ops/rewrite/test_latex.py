@@ -48,6 +48,12 @@ def test_macros_that_double_each_other_leave_the_text_as_it_was():
     assert ExpandMacroMapper().rewrite_texts([source]) == [source]
 
 
+def test_texts_with_too_many_macros_stay():
+    source = "".join(f"\\def\\m{i}{{v}}\n" for i in range(20)) + "\\m1 "
+    assert ExpandMacroMapper(max_macros=19).rewrite_texts([source]) == [source]
+    assert ExpandMacroMapper(max_macros=20).rewrite_texts([source])[0].endswith("\nv ")
+
+
 def test_the_bibliography_goes_with_all_that_follows():
     texts = ["a\\begin{thebibliography}b\n", "a\\bibliography{x}b", "a\\bibliography{", "a\\appendix", "a\\begin{refs}"]
     assert RemoveBibliographyMapper().rewrite_texts(texts) == ["a", "a", "a\\bibliography{", "a", "a\\begin{refs}"]

@@ -39,7 +39,8 @@ class ExpandMacroMapper(Mapper):
         ['\\defreal{real}\nA real line']
 
     Source: Data-Juicer 1.6.1, ``expand_macro_mapper``. Differs: a macro right after another one, or at the very
-    end, is replaced as well (`compat`), and texts that would grow without bounds stay (`max_growth`).
+    end, is replaced as well (`compat`), and texts that would take memory or time without bounds stay (`max_growth`,
+    `max_macros`).
     """
 
     cost: ClassVar[Cost] = "python"
@@ -48,6 +49,8 @@ class ExpandMacroMapper(Mapper):
     max_growth: int = 100
     """A text that would become this many times longer stays as it was: macros that use each other twice can
     double it without end."""
+    max_macros: int = 1000
+    """A text that defines more macros than this stays as it was: each takes a pass over the text."""
     compat: Literal["plait", "data-juicer"] = "plait"
     """Reproduce Data-Juicer's known bugs: of two macros side by side only the first is replaced."""
 
@@ -60,7 +63,10 @@ class ExpandMacroMapper(Mapper):
     def _expand(self, text: str) -> str:
         expanded = text
         most = max(len(text), 1) * self.max_growth
-        for name, value in definitions(text).items():
+        macros = definitions(text)
+        if len(macros) > self.max_macros:
+            return text
+        for name, value in macros.items():
             if name not in expanded:
                 continue
             # The patterns are a literal and one class, so each pass is linear.
@@ -94,7 +100,7 @@ class RemoveBibliographyMapper(Mapper):
     def rewrite(self, batch: Batch) -> pl.Series:
         """One pass of a linear pattern, over texts with a command it knows."""
         texts = batch.text(self.text_key)
-        gate = texts.str.contains(r"\\(?:appendix|b(?:ibliography|egin)\{)|\\appendix")
+        gate = texts.str.contains(r"\\(?:appendix|bibliography\{|begin\{)")
         return rewrite_where(texts, gate, lambda some: some.str.replace(_BACK_MATTER, ""))
 
 
