@@ -19,7 +19,7 @@ Mode = Literal[
 ]
 
 _EAST_ASIAN = r"[\x{2e80}-\x{fffd}\x{1f000}-\x{10ffff}]"
-"""Every entry of OpenCC's dictionaries holds one of these."""
+"""OpenCC leaves every other character alone, in all modes."""
 
 
 class ChineseConvertMapper(Mapper):
