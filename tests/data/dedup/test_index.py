@@ -30,7 +30,7 @@ def shingles(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + 2]) for i in range(len(words) - 1)}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(known=texts, asked=texts, cut=st.integers(0, 8))
 def test_step_by_step_is_all_at_once_and_as_by_comparing_everybody(
     known: list[str], asked: list[str], cut: int

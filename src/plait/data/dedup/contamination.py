@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from plait.data.dedup.tokens import AnyTokenization, Shingling
+from plait.data.dedup.tokens import AnyTokenization, Shingling, windows
 from plait.data.utf8 import compiled, starts_of
 from plait.errors import DataError
 
@@ -26,14 +26,14 @@ class Passages:
         names: ``file:line`` of each text.
         total: Distinct n-grams of each, int64 ``[texts]``.
         grams: By length of the n-gram: hashes, ascending, and for each whose it is, int64.
-        shingling: By length, how documents are cut.
+        words: What a word is.
         too_short: Texts too short to look for.
     """
 
     names: tuple[str, ...]
     total: np.ndarray
     grams: dict[int, tuple[np.ndarray, np.ndarray]]
-    shingling: dict[int, Shingling]
+    words: Shingling
     too_short: int
 
     @classmethod
@@ -57,15 +57,14 @@ class Passages:
         lengths = np.diff(Shingling(tokenization, 1).shingles(texts)[1])
         window = np.where(lengths >= shortest, np.minimum(lengths, n), 0)
         total = np.zeros(len(found), np.int64)
-        grams, shingling = dict[int, tuple[np.ndarray, np.ndarray]](), dict[int, Shingling]()
+        grams = dict[int, tuple[np.ndarray, np.ndarray]]()
         for size in np.unique(window[window > 0]).tolist():
             rows = np.flatnonzero(window == size)
-            shingling[size] = Shingling(tokenization, size)
-            values, starts = shingling[size].sets(texts.gather(rows))
+            values, starts = Shingling(tokenization, size).sets(texts.gather(rows))
             total[rows] = np.diff(starts)
             order = np.argsort(values, kind="stable")
             grams[size] = (values[order], np.repeat(rows, np.diff(starts))[order])
-        return cls(tuple(name for name, _ in found), total, grams, shingling, int((window == 0).sum()))
+        return cls(tuple(name for name, _ in found), total, grams, Shingling(tokenization, 1), int((window == 0).sum()))
 
     def overlap(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Which share of an evaluation text's distinct n-grams each document contains.
@@ -75,8 +74,9 @@ class Passages:
             of several, -1 where none has an n-gram in common, int64 ``[documents]``.
         """
         share, which = np.zeros(len(texts)), np.full(len(texts), NOWHERE)
+        tokens, tokens_at = self.words.tokens(texts)
         for size, (grams, owner) in self.grams.items():
-            hashes, starts = self.shingling[size].shingles(texts)
+            hashes, starts = windows(tokens, tokens_at, size)
             at, document = _hits(hashes, starts, _filled(np.unique(grams)))
             first = np.searchsorted(grams, hashes[at], side="left")
             counts = np.searchsorted(grams, hashes[at], side="right") - first

@@ -80,7 +80,7 @@ class LineRules:
             texts: All texts.
             frequent: Hashes of those lines, uint64, ascending.
         """
-        found, starts = self.hashes(texts)
+        found, _ = self.hashes(texts)
         gone = _among(found, frequent) & (found != 0)
         if not gone.any():
             return texts

@@ -61,9 +61,7 @@ class Shingling:
 
         Repeats are included; a text shorter than the window has none.
         """
-        tokens, at = self.tokens(texts)
-        starts = starts_of(np.maximum(np.diff(at) - self.window + 1, 0))
-        return _windows(tokens, at, self.window, starts), starts
+        return windows(*self.tokens(texts), self.window)
 
     def sets(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """The same, every shingle of a text once."""
@@ -103,6 +101,12 @@ class Shingling:
         lowered = texts.gather(rows).str.to_lowercase()
         again, at, _ = _tokens(*buffers(lowered), *_tables(kind, False))
         return _spliced(hashes, starts, rows, again, at)
+
+
+def windows(tokens: np.ndarray, at: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of every run of ``size`` tokens, uint64, and where each text starts, int64 ``[texts + 1]``."""
+    starts = starts_of(np.maximum(np.diff(at) - size + 1, 0))
+    return _windows(tokens, at, size, starts), starts
 
 
 @lru_cache(maxsize=8)
