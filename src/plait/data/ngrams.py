@@ -77,10 +77,11 @@ def _bound(values: np.ndarray, start: int, length: int, size: int, power: int, t
     # of[c] slots hold c runs; what a full slot cannot count is added on top.
     of = np.zeros(257, np.int64)
     beyond = 0
+    gone = _ZERO
     for i in range(start, start + size - 1):
-        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+        h = h * _BASE + np.uint64(values[i])
     for i in range(start + size - 1, start + length):
-        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+        h = h * _BASE + (np.uint64(values[i]) - power * gone)
         slot = ((h ^ (h >> _SHIFT)) * _MIX >> _SHIFT) & mask
         count = np.int64(seen[slot])
         if count == 0:
@@ -91,7 +92,7 @@ def _bound(values: np.ndarray, start: int, length: int, size: int, power: int, t
             seen[slot] = count + 1
             of[count] -= 1
             of[count + 1] += 1
-        h -= power * (np.uint64(values[i - size + 1]) + _ONE)
+        gone = np.uint64(values[i - size + 1])
     # The k most frequent runs are in k slots at most, and so are no more than the k fullest slots hold.
     left = np.int64(np.sqrt(total)) if top else total
     shared = beyond
@@ -112,18 +113,19 @@ def _exact(
     mask = np.uint64(len(seen) - 1)
     h = _ZERO
     shared = 0
+    gone = _ZERO
     for i in range(start, start + size - 1):
-        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+        h = h * _BASE + np.uint64(values[i])
     for k in range(total):
         i = start + size - 1 + k
-        h = h * _BASE + (np.uint64(values[i]) + _ONE)
+        h = h * _BASE + (np.uint64(values[i]) - power * gone)
         mixed = (h ^ (h >> _SHIFT)) * _MIX
         runs[k] = mixed
         slot = (mixed >> _SHIFT) & mask
         count = seen[slot]
         shared += np.int64(count != 0) + np.int64(count == 1)
         seen[slot] = 1 + np.int64(count != 0)
-        h -= power * (np.uint64(values[i - size + 1]) + _ONE)
+        gone = np.uint64(values[i - size + 1])
     if shared == 0:
         return 0.0
     # Where two runs differ their mixed hashes do, too: mixing is a bijection.
@@ -171,7 +173,7 @@ def _count(runs: np.ndarray, found: int) -> tuple[int, int, int, np.ndarray]:
 @compiled
 def _repetition(values: np.ndarray, starts: np.ndarray, size: int, top: bool, bound: bool) -> np.ndarray:
     out = np.zeros(len(starts) - 1, np.float64)
-    power = _power(size - 1)
+    power = _power(size)
     seen = np.empty(1, np.uint8)
     runs = np.empty(0 if bound else max(1, (starts[1:] - starts[:-1]).max() if len(out) else 1), np.uint64)
     for d in range(len(out)):
@@ -192,7 +194,7 @@ def _repetition(values: np.ndarray, starts: np.ndarray, size: int, top: bool, bo
 def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, bound: bool) -> np.ndarray:
     """Texts of ASCII alone are read as they are; others are decoded into a scratch buffer one by one."""
     out = np.zeros(len(starts) - 1, np.float64)
-    power = _power(size - 1)
+    power = _power(size)
     longest = max(1, (starts[1:] - starts[:-1]).max() if len(out) else 1)
     seen = np.empty(1, np.uint8)
     points = np.empty(longest, np.uint32)
