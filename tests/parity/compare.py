@@ -13,7 +13,8 @@ import polars as pl
 
 from parity.exceptions import Difference, What
 from parity.peer import Peer
-from plait.data.batch import ROW, Batch, RowsInMemory
+from plait.data.batch import Batch, RowsInMemory
+from plait.data.names import ROW
 from plait.data.op import Barrier, Filter, Mapper, Op, RangeFilter, Reducer
 
 Row = dict[str, Any]

@@ -41,4 +41,55 @@ class Difference:
         )
 
 
-DIFFERENCES: tuple[Difference, ...] = ()
+def _zero(field_name: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda row: row["meta"][field_name] == 0
+
+
+def _holds(*parts: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda row: any(part in row["text"] for part in parts)
+
+
+_EMPTY_KEY = "Data-Juicer stops on a filter without a field; here it keeps every row, as the setting's meaning says"
+_COPIED = "Data-Juicer copies the field into its statistics; here the field is where it was"
+_ZERO = "Data-Juicer takes the number 0 for no number"
+_TEXT = "a field that is no number is not a number here; Data-Juicer copies it into its statistics"
+_PERCENT = "Data-Juicer's inline pattern also deletes the character before the per cent sign"
+_SHORT = (
+    "documents without a single shingle are all near duplicates of each other in Data-Juicer, none are here; and "
+    "here candidates are verified before they are dropped, with bands chosen for recall"
+)
+
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference("specified_field_filter", "stats", _COPIED),
+    Difference("specified_field_filter", "error", _EMPTY_KEY),
+    Difference("specified_numeric_field_filter", "error", _EMPTY_KEY),
+    Difference("specified_numeric_field_filter", "error", _EMPTY_KEY, settings={"compat": "data-juicer"}),
+    Difference("specified_numeric_field_filter", "kept", _ZERO, _zero("stars"), {"field_key": "meta.stars"}),
+    Difference("specified_numeric_field_filter", "kept", _ZERO, _zero("score"), {"field_key": "meta.score"}),
+    Difference("specified_numeric_field_filter", "stats", _TEXT, settings={"field_key": "meta.source"}),
+    Difference(
+        "specified_numeric_field_filter",
+        "stats",
+        _TEXT,
+        settings={"field_key": "meta.source", "compat": "data-juicer"},
+    ),
+    Difference("chinese_convert_mapper", "output", "Data-Juicer cuts a text at a NUL", _holds("\x00")),
+    Difference(
+        "extract_tables_from_html_mapper",
+        "output",
+        "text that stands in a table but in none of its cells moves out of it, as browsers do",
+        _holds("<table>"),
+        {"retain_html_tags": True},
+    ),
+    Difference(
+        "punctuation_normalization_mapper", "output", "Data-Juicer turns a fullwidth 1 into a quote", _holds("１")
+    ),
+    Difference("remove_comments_mapper", "output", _PERCENT, _holds("%")),
+    Difference(
+        "text_chunk_mapper",
+        "error",
+        "Data-Juicer recurses once per chunk, so that long texts exceed Python's stack",
+        lambda row: len(row["text"]) > 100_000,
+    ),
+    Difference("document_minhash_deduplicator", "kept", _SHORT),
+)

@@ -89,7 +89,7 @@ SETTINGS: dict[str, list[Settings]] = {
     "replace_content_mapper": [
         {"pattern": "the", "repl": "THE"},
         {"pattern": [r"\d+", "[aeiou]"], "repl": ["#", "*"]},
-        {"pattern": r"(\w)\1", "repl": r"<\1>"},
+        {"pattern": r"(\w)-(\w)", "repl": r"\2-\1"},
         {},
     ],
     "text_chunk_mapper": [
