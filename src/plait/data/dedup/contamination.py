@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from plait.data.dedup.groups import ascending
 from plait.data.dedup.tokens import AnyTokenization, Shingling, windows
 from plait.data.utf8 import compiled, starts_of
 from plait.errors import DataError
@@ -77,12 +78,12 @@ class Passages:
         tokens, tokens_at = self.words.tokens(texts)
         for size, (grams, owner) in self.grams.items():
             hashes, starts = windows(tokens, tokens_at, size)
-            at, document = _hits(hashes, starts, _filled(np.unique(grams)))
+            at, document = _hits(hashes, starts, _filled(ascending(grams)))
             first = np.searchsorted(grams, hashes[at], side="left")
             counts = np.searchsorted(grams, hashes[at], side="right") - first
             # Every evaluation text that has the n-gram; the same n-gram counts once per document.
             place = np.repeat(first - starts_of(counts)[:-1], counts) + np.arange(counts.sum())
-            once = np.unique(np.repeat(document, counts) * len(grams) + place)
+            once = ascending(np.repeat(document, counts) * len(grams) + place)
             pairs = once // len(grams) * len(self.total) + owner[once % len(grams)]
             pairs, shared = np.unique(pairs, return_counts=True)
             row, text = np.divmod(pairs, len(self.total))

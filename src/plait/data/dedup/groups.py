@@ -81,6 +81,19 @@ def group(keys: np.ndarray) -> Groups:
     return Groups(*_grouped(keys, np.argsort(keys[:, 0])))
 
 
+def ascending(values: np.ndarray) -> np.ndarray:
+    """Distinct values in order, by sorting: of millions of values several times faster than NumPy's hash table.
+
+    Example:
+        >>> ascending(np.array([3, 1, 3]))
+        array([1, 3])
+    """
+    values = np.sort(values)
+    first = np.ones(len(values), np.bool_)
+    first[1:] = values[1:] != values[:-1]
+    return values[first]
+
+
 class Spill:
     """Arrays kept in memory while there is room, and in files after that."""
 

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_128
 
+from plait.data.dedup.groups import ascending
 from plait.data.dedup.sets import SetStore
 from plait.data.utf8 import starts_of
 
@@ -121,7 +122,7 @@ class Run:
             counts = last - first
             at = np.repeat(first - starts_of(counts)[:-1], counts) + np.arange(counts.sum())
             found.append(np.repeat(own, counts) << 32 | self.places[band][at].astype(np.int64))
-        pairs = np.unique(np.concatenate(found))
+        pairs = ascending(np.concatenate(found))
         return pairs >> 32, pairs & 0xFFFFFFFF
 
 
