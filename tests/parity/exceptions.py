@@ -12,7 +12,7 @@ from typing import Any, Literal
 What = Literal["stats", "kept", "output", "error"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """A known difference.
 
@@ -90,6 +90,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "error",
         "Data-Juicer recurses once per chunk, so that long texts exceed Python's stack",
         lambda row: len(row["text"]) > 100_000,
+    ),
+    Difference(
+        "replace_content_mapper",
+        "output",
+        "patterns run on Rust's regex, whose Unicode tables are older: digits of Unicode 17 are not yet digits",
+        _holds("\U00011de1"),
     ),
     Difference("document_minhash_deduplicator", "kept", _SHORT),
 )
