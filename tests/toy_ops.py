@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 
 from plait.core.quarantine import Quarantine
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.op import (
     Bounds,
     Cost,
@@ -54,6 +55,16 @@ def blocks_of(texts: list[str], size: int) -> list[ListBlock]:
 class Strip(Mapper):
     def rewrite(self, batch: Batch) -> pl.Series:
         return batch.text(self.text_key).str.strip_chars()
+
+
+class WithoutWord(Filter):
+    path: str
+
+    def measure(self, batch: Batch) -> dict[str, pl.Series]:
+        return {}
+
+    def keeps(self, batch: Batch, stats: object) -> np.ndarray:
+        return (~batch.text(self.text_key).str.contains(Path(self.path).read_text(), literal=True)).to_numpy()
 
 
 class Halves(Mapper):

@@ -118,6 +118,23 @@ def test_a_study_measures_every_row(tmp_path):
     assert frame["digits"].to_list() == [float(sum(c.isdigit() for c in text)) for text in TEXTS]
 
 
+def test_operations_may_look_at_what_earlier_filters_measured(tmp_path):
+    longest = {"topk_specified_field_selector": {"field_key": "__dj__stats__.length", "topk": 2}}
+    for size in (2, 100):
+        curated = run([STRIP, {LONG: {"least": 1}}, longest], blocks_of(TEXTS, size), tmp_path / str(size))
+        assert rows(curated) == [("d5", "hello|hello"), ("d10", "99|zz9|hello")]
+        assert next(curated.frames()).columns == ["id", "text"]
+
+
+def test_a_changed_file_that_a_setting_names_is_seen(tmp_path):
+    word = tmp_path / "words.txt"
+    for text, left in (("hello", 10), ("abc", 10)):
+        word.write_text(text)
+        curated = run([STRIP, {"toy_ops:WithoutWord": {"path": str(word)}}], blocks_of(TEXTS, 4), tmp_path / "run")
+        assert all(text not in kept for _, kept in rows(curated))
+        assert len(rows(curated)) == left
+
+
 def test_a_second_run_does_no_work_and_a_changed_end_keeps_what_came_before(tmp_path):
     first = run([STRIP, SAME, DIGITS], blocks_of(TEXTS, 4), tmp_path)
     assert sum(spent.read for spent in first.spent.values()) > 0

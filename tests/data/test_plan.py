@@ -14,7 +14,7 @@ SAME, JOINED = "toy_ops:Same", "toy_ops:Joined"
 KINDS = {
     "mapper": Mapper,
     "filter": (Filter, Barrier),
-    "deduplicator": Deduplicator,
+    "deduplicator": (Deduplicator, Filter),
     "selector": Selector,
     "grouper": Reducer,
     "aggregator": Reducer,

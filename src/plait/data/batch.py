@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 import numpy as np
 import polars as pl
 
+from plait.data.names import ROW
 from plait.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from plait.data.op import Barrier, Op
 
 T = TypeVar("T")
-
-ROW = "__row"
-"""Column with the number of the row in its chunk, int64: where a row came from, whatever mappers made of it."""
 
 
 @runtime_checkable

@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
+from filelock import FileLock, Timeout
 
 from plait.core.catalog import find
 from plait.core.folder import write_json, write_text
@@ -32,6 +35,7 @@ from plait.data.blocks import Block as ChunkSource
 from plait.data.execute import Curated, OnProgress, execute
 from plait.data.juicer.recipe import JuicerRecipe
 from plait.data.lineage import lineage, lineage_schema, stats_of_kept
+from plait.data.names import STATS
 from plait.data.op import Barrier, Mapper, Op
 from plait.data.plan import OpSetting
 from plait.data.read import Block, blocks
@@ -40,13 +44,10 @@ from plait.data.report import kept_range
 from plait.data.visit import Spent
 from plait.data.write import write_rows
 from plait.engines.base import Engine
-from plait.errors import UsageError
+from plait.errors import RunError, UsageError
 
 BLOCK_BYTES = 4 << 20
 """About how much of a file is one chunk: enough to keep columns long, little enough to hold some at a time."""
-
-STATS = "__dj__stats__"
-"""Column of the numbers of a row, where they are asked for; Data-Juicer's name."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,15 @@ def curate(
     begin = time.perf_counter()
     folder = job.folder
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        return _curate(job, engine, workers, on_progress, begin)
+
+
+def _curate(
+    job: CurationJob, engine: Engine, workers: int | None, on_progress: OnProgress | None, begin: float
+) -> tuple[Curated, Summary]:
+    folder = job.folder
+    (folder / "summary.json").unlink(missing_ok=True)
     write_text(folder / "recipe.yaml", job.to_yaml())
     quarantine = Quarantine(folder / "quarantine.jsonl")
     quarantine.path.unlink(missing_ok=True)
@@ -239,6 +249,31 @@ def curate(
     )
     write_json(folder / "summary.json", {k: v for k, v in vars(summary).items() if k != "folder"})
     return curated, summary
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Holds the folder for this process, and takes away what a killed one left half done.
+
+    Raises:
+        RunError: Another process works in it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            "another process curates into this folder",
+            code="data.busy",
+            where=str(folder),
+            hint="wait for it, or export to another file",
+        ) from error
+    try:
+        for part in (folder / "chunks").glob("*.partial"):
+            shutil.rmtree(part)
+        yield
+    finally:
+        lock.release()
 
 
 def _noted(job: CurationJob, places: list[str]) -> Iterator[Block]:

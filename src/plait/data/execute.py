@@ -25,12 +25,13 @@ import numpy as np
 import polars as pl
 from xxhash import xxh3_128
 
-from plait.core.hashing import hash_code, hash_path
+from plait.core.hashing import files_below, hash_code, hash_path
 from plait.core.quarantine import Quarantine
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
 from plait.data.blocks import Block
 from plait.data.chunks import Chunk, finished, store
-from plait.data.op import Barrier, Filter, Mapper, Reducer
+from plait.data.names import ROW, STATS
+from plait.data.op import Barrier, Filter, Mapper, Op, Reducer
 from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
 from plait.data.rows import ChunkRows
 from plait.data.visit import Spent, Visit, now, visit
@@ -40,6 +41,8 @@ from plait.errors import DataError
 
 OnProgress = Callable[[str, int, int], None]
 """Told ``(what, done, total)``; a total of 0 is not known yet."""
+
+_LONGEST_PATH = 1_024  # longer settings are texts
 
 PROBE_ROWS = 1_000
 """Rows on which selectivity is measured before a run."""
@@ -116,8 +119,11 @@ def run_task(task: Task) -> Done:
         return Done(chunk, {})
     rejects = Quarantine(target.with_suffix(".rejects.jsonl"))
     try:
-        one = task.recipe.plan.passes[task.number]
-        visited = visit(one, _load(task, rejects), states=task.states, study=task.recipe.study)
+        plan = task.recipe.plan
+        batch = _load(task, rejects)
+        visited = visit(
+            plan.passes[task.number], batch, states=task.states, study=task.recipe.study, carry=plan.carries_stats
+        )
         visited.batch = _renamed(visited.batch)
         return Done(store(visited, rejects.path, rejects.counts, target), visited.spent)
     finally:
@@ -201,8 +207,9 @@ class Curated:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """The rows kept, chunk by chunk, in the order of the input."""
+        hidden = [ROW, STATS] if self.plan.carries_stats else [ROW]
         for chunk, kept in zip(self.last.chunks, self.last.kept, strict=True):
-            yield chunk.rows().drop(ROW).filter(pl.Series(kept, dtype=pl.Boolean))
+            yield chunk.rows().drop(hidden, strict=False).filter(pl.Series(kept, dtype=pl.Boolean))
 
 
 def execute(
@@ -311,10 +318,23 @@ def pass_rates(plan: Plan, rows: pl.DataFrame) -> dict[int, float]:
 def _prefix(before: str, one: Pass, states: Mapping[int, Path], *, study: bool) -> str:
     """Hash of all that decides the results of a pass, apart from its rows."""
     steps = [*one.steps, *one.ends]
-    what = [[s.index, s.name, s.op.model_dump(mode="json"), hash_code(type(s.op).__module__)] for s in steps]
+    what = [
+        [s.index, s.name, s.op.model_dump(mode="json"), _files(s.op), hash_code(type(s.op).__module__)] for s in steps
+    ]
     found = {index: hash_path(path) for index, path in states.items()}
     text = json.dumps([before, study, what, found, hash_code("plait.data.visit")], sort_keys=True, default=str)
     return _digest(text)
+
+
+def _files(op: Op) -> dict[str, object]:
+    """The content of files, and what is in folders, that an operation's settings name."""
+    named = [Path(value) for _, value in op if isinstance(value, str | Path) and 0 < len(str(value)) < _LONGEST_PATH]
+    found: dict[str, object] = {str(path): hash_path(path) for path in named if path.is_file()}
+    for folder in (path for path in named if path.is_dir()):
+        # Models are large: their names, sizes and times of change must do.
+        stats = [(str(p.relative_to(folder)), p.stat()) for p in files_below(folder)]
+        found[str(folder)] = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return found
 
 
 def _sources(result: Curated, blocks: Iterable[Block]) -> Iterator[Block | tuple[Chunk, np.ndarray]]:

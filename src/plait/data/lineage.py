@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from plait.data.batch import ROW
 from plait.data.execute import Curated, Ended
+from plait.data.names import ROW
 from plait.data.op import Barrier, Mapper, RewritingBarrier
 from plait.data.plan import Plan, Step
 from plait.data.visit import CHANGED, DROPPED_BY, VALUE, spread
@@ -143,7 +143,8 @@ def _changed(bits: np.ndarray, steps: Sequence[Step]) -> pl.Series:
 
 
 def _arrow(column: pl.Series, kind: pa.DataType) -> pa.Array:
-    array: Any = (
-        column.cast(pl.Float64).to_arrow() if column.dtype.is_numeric() and kind == pa.float64() else column.to_arrow()
-    )
-    return array.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else array.cast(kind)
+    number = column.dtype.is_numeric() and kind == pa.float64()
+    array: Any = (column.cast(pl.Float64) if number else column).to_arrow()
+    if pa.types.is_dictionary(kind):
+        return array.cast(pa.string()).dictionary_encode("mask").cast(kind)
+    return array.cast(kind)

@@ -73,7 +73,7 @@ class Mapper(Op):
         """The batch with its rows rewritten.
 
         Rows may be left out or multiplied: each carries the number of the row it came from in the column
-        ``plait.data.batch.ROW``.
+        ``plait.data.names.ROW``.
         """
         return batch.with_text(self.text_key, self.rewrite(batch))
 
@@ -138,17 +138,24 @@ class RangeFilter(Filter):
         return self.inside(stats[self.stat])
 
     def inside(self, value: Any) -> np.ndarray:
-        """Whether numbers are such as are kept, bool ``[rows]``."""
+        """Whether numbers are such as are kept, bool ``[rows]``.
+
+        A closed bound is kept also when the range is reversed: its ends open with it.
+
+        Source: Data-Juicer 1.6.1, ``Filter.get_keep_boolean``.
+        """
         import numpy as np
 
         value = np.asarray(value)
         low, high = self.bounds()
-        kept = np.ones(len(value), np.bool_)
+        with_low = self.min_closed_interval != self.reversed_range
+        with_high = self.max_closed_interval != self.reversed_range
+        within = np.ones(len(value), np.bool_)
         if low is not None:
-            kept &= value >= low if self.min_closed_interval else value > low
+            within &= value >= low if with_low else value > low
         if high is not None:
-            kept &= value <= high if self.max_closed_interval else value < high
-        return ~kept if self.reversed_range else kept
+            within &= value <= high if with_high else value < high
+        return ~within if self.reversed_range else within
 
     def measure_texts(self, texts: Sequence[str]) -> list[float]:
         """The numbers of some texts, to try a filter out; a plan measures many filters at once."""

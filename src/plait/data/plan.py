@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from plait.core.catalog import find
+from plait.data.names import RESERVED, STATS
 from plait.data.op import Barrier, Cost, Filter, Mapper, Op, Reducer, RewritingBarrier
 from plait.errors import UsageError, nearest
 
@@ -90,7 +91,8 @@ class Step:
         index: Place in the recipe, counting from 0.
         name: Name in the recipe.
         op: The operation.
-        stats: Columns of its numbers; a second use of a filter gets ``name@index``.
+        stats: Columns of its numbers; a second use of a filter, or a name that means something else
+            in the lineage, gets ``name@index``.
     """
 
     index: int
@@ -170,6 +172,11 @@ class Plan:
         return [stat for step in self.filters for stat in step.stats]
 
     @property
+    def carries_stats(self) -> bool:
+        """Whether some operation looks at what earlier filters measured."""
+        return any(STATS in step.op.model_dump_json() for step in self.steps)
+
+    @property
     def python_rows(self) -> bool:
         """Whether some operation runs Python row by row, so that processes pay."""
         return any(step.op.cost == "python" for step in self.steps)
@@ -216,7 +223,7 @@ class Plan:
 def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
     """Group operations into passes; see the top of this file."""
     plan = Plan(steps=[], passes=[])
-    taken = set[str]()
+    taken = set(RESERVED)
     for index, (name, op) in enumerate(ops):
         stats = _distinct(op.stats, taken, index) if isinstance(op, Filter) else ()
         taken.update(stats)

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from plait.core.figures import Bars, Example, Histogram, StageReport, Table
-from plait.data.batch import ROW
 from plait.data.execute import Curated
+from plait.data.names import ROW
 from plait.data.op import Barrier, Filter, RangeFilter
 from plait.data.plan import Step
 from plait.data.visit import SAMPLED
@@ -89,7 +89,9 @@ def _drop_table(
     for step in droppers:
         count = dropped.get(step.name, 0)
         share = round(100 * count / reached, 2) if reached else 0.0
-        told = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in facts.get(step.index, {}).items())
+        told = ", ".join(
+            f"{name.replace('_', ' ')} {_short(value)}" for name, value in facts.get(step.index, {}).items()
+        )
         rows.append([step.name, kept_range(step), reached, count, share, told or None])
         reached -= count
     return Table(

@@ -9,8 +9,8 @@ from typing import Any, cast
 import polars as pl
 
 from plait.core.quarantine import Quarantine
-from plait.data.batch import ROW
 from plait.data.curation import CurationJob, Summary
+from plait.data.names import ROW
 from plait.data.read import blocks
 from plait.errors import UsageError, nearest
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW, STATS
 from plait.data.op import Barrier, Filter, Mapper, RangeFilter, RewritingBarrier
 from plait.data.plan import Group, Pass, Rewrite, Step
 
@@ -93,7 +94,14 @@ class Visit:
     spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
 
 
-def visit(one: Pass, batch: Batch, *, states: Mapping[int, Path] | None = None, study: bool = False) -> Visit:
+def visit(
+    one: Pass,
+    batch: Batch,
+    *,
+    states: Mapping[int, Path] | None = None,
+    study: bool = False,
+    carry: bool = False,
+) -> Visit:
     """Run a pass over a chunk.
 
     Args:
@@ -102,8 +110,9 @@ def visit(one: Pass, batch: Batch, *, states: Mapping[int, Path] | None = None, 
         states: By index of a barrier, the file that it left for rewriting.
         study: Measure every number of every row, also of rows that are dropped, so that other thresholds can be
             tried without running again. What is kept does not change.
+        carry: Keep what filters measure in the column `plait.data.names.STATS`, for operations that look at it.
     """
-    notes, came_in = _Notes(len(batch), study=study), _identity(batch.frame)
+    notes, came_in = _Notes(len(batch), study=study, carry=carry), _identity(batch.frame)
     spent = dict[int, Spent]()
     for part in one.parts:
         match part:
@@ -128,7 +137,8 @@ def visit(one: Pass, batch: Batch, *, states: Mapping[int, Path] | None = None, 
 
 def _identity(frame: pl.DataFrame) -> pl.DataFrame:
     """What tells a row that came in from others: its id, its source, its length in characters."""
-    columns = [pl.col(name).cast(pl.String) for name in ("id", "source") if name in frame.columns]
+    told = [name for name in ("id", "source") if name in frame.columns and not frame.schema[name].is_nested()]
+    columns = [pl.col(name).cast(pl.String) for name in told]
     if frame.schema.get("text") == pl.String:
         columns.append(pl.col("text").str.len_chars().cast(pl.Int64).alias("chars"))
     return frame.select(columns)
@@ -157,7 +167,7 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
     assert isinstance(op, Filter)
     clock = now()
     rows = batch.frame[ROW].to_numpy()
-    unsettled = _unsettled(op, batch) if isinstance(op, RangeFilter) and not notes.study else None
+    unsettled = _unsettled(op, batch) if isinstance(op, RangeFilter) and not notes.exact else None
     part = batch if unsettled is None else batch.where(unsettled)
     measured = op.measure(part)
     kept = np.ones(len(batch), np.bool_)
@@ -165,6 +175,8 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
     measured_rows = rows if unsettled is None else rows[unsettled]
     for stat, own in zip(step.stats, op.stats, strict=True):
         notes.measured[stat] = (measured_rows, measured[own])
+    if notes.carry:
+        batch = _carried(batch, step, {stat: measured[own] for stat, own in zip(step.stats, op.stats, strict=True)})
     if not kept.all():
         value = _value(op, measured, len(part))
         values = np.full(len(batch), np.nan)
@@ -175,6 +187,15 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
     after = batch.with_column(_KEPT, pl.Series(kept & _still(batch))) if notes.study else batch.where(kept)
     spent[step.index] = Spent.since(clock, len(batch), int(kept.sum()))
     return after
+
+
+def _carried(batch: Batch, step: Step, measured: Mapping[str, Any]) -> Batch:
+    """The batch with some more numbers in its struct of numbers."""
+    if not step.stats:
+        return batch
+    known = batch.frame[STATS].struct.unnest() if STATS in batch.frame.columns else pl.DataFrame()
+    columns = {**{c.name: c for c in known}, **{name: pl.Series(name, values) for name, values in measured.items()}}
+    return batch.with_column(STATS, pl.DataFrame(list(columns.values())).to_struct(STATS))
 
 
 def _still(batch: Batch) -> np.ndarray:
@@ -206,8 +227,10 @@ def _value(op: Filter, measured: Any, rows: int) -> np.ndarray:
 class _Notes:
     """What is known of each row of a chunk."""
 
-    def __init__(self, rows: int, *, study: bool) -> None:
+    def __init__(self, rows: int, *, study: bool, carry: bool) -> None:
         self.study = study
+        self.carry = carry
+        self.exact = study or carry
         self.dropped_by = np.full(rows, -1, np.int16)
         self.value = np.full(rows, np.nan)
         self.changed = np.zeros(rows, np.uint64)

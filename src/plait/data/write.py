@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,8 +32,9 @@ def write_rows(frames: Iterable[pl.DataFrame], path: Path) -> int:
         return write_table(_batches(frames), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "wb") as out, ThreadPoolExecutor(_THREADS) as pool:
+    # One name, so that what a killed run left is overwritten by the next.
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as out, ThreadPoolExecutor(_THREADS) as pool:
         waiting = deque[Future[tuple[int, bytes]]]()
         for frame in frames:
             waiting.append(pool.submit(_lines, frame))
@@ -44,8 +44,7 @@ def write_rows(frames: Iterable[pl.DataFrame], path: Path) -> int:
             rows += _append(waiting.popleft(), out)
         out.flush()
         os.fsync(out.fileno())
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    partial.replace(path)
     return rows
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.op import Mapper
 from plait.data.ops.llm.agents import AgentInsightLlmMapper, AgentSkillInsightMapper, AgentToolTypeMapper
 from plait.data.ops.llm.annotate import HumanPreferenceAnnotationMapper

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.ops.rewrite.chunks import TextChunkMapper
 from plait.data.ops.rewrite.chunks_of_tokens import cut_tokens
 from plait.data.ops.rewrite.code import PythonFileMapper, PythonLambdaMapper

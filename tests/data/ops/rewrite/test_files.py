@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.ops.llm.meta import META
 from plait.data.ops.rewrite.archives import LatexMergeTexMapper
 from plait.data.ops.rewrite.download import DownloadFileMapper

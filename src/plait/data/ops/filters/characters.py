@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.data.op import Bounds, Columns
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Columns, RangeFilter
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class TextLengthFilter(ClosedRangeFilter):
+class TextLengthFilter(RangeFilter):
     """Keeps texts of a length in characters.
 
     Example:
@@ -44,7 +43,7 @@ class TextLengthFilter(ClosedRangeFilter):
         return self.min_len, self.max_len
 
 
-class AlphanumericFilter(ClosedRangeFilter):
+class AlphanumericFilter(RangeFilter):
     """Keeps texts with a share of letters and digits.
 
     Example:
@@ -96,7 +95,7 @@ class AlphanumericFilter(ClosedRangeFilter):
         return self.min_ratio, self.max_ratio
 
 
-class SpecialCharactersFilter(ClosedRangeFilter):
+class SpecialCharactersFilter(RangeFilter):
     """Keeps texts with a share of special characters: punctuation, digits, blanks, symbols, emoji.
 
     Example:

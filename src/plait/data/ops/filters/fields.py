@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from plait.data.op import Bounds, Columns, Filter
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Columns, Filter, RangeFilter
 from plait.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class SpecifiedFieldFilter(FieldFilter):
         return ~found if self.reversed_range else found
 
 
-class SpecifiedNumericFieldFilter(ClosedRangeFilter):
+class SpecifiedNumericFieldFilter(RangeFilter):
     """Keeps rows whose field is a number in a range; what is no number is dropped.
 
     Example:

@@ -12,8 +12,7 @@ import polars as pl
 
 from plait.core.optional import require
 from plait.data.batch import session
-from plait.data.op import Bounds, Columns, Op
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Columns, Op, RangeFilter
 from plait.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _ENTITY_TAGS = frozenset({"NN", "NR", "PN", "NNS", "NNP", "NNPS", "PRP"})
 _MARKS = ("<__dj__image>", "<__dj__audio>", "<__dj__video>", "<|__dj__eoc|>")
 
 
-class TextActionFilter(ClosedRangeFilter):
+class TextActionFilter(RangeFilter):
     """Keeps texts with enough verbs.
 
     Example:
@@ -57,7 +56,7 @@ class TextActionFilter(ClosedRangeFilter):
         return self.min_action_num, None
 
 
-class TextEntityDependencyFilter(ClosedRangeFilter):
+class TextEntityDependencyFilter(RangeFilter):
     """Keeps texts whose nouns and pronouns are tied to other words; texts without any are dropped.
 
     Example:

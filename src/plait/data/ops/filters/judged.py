@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from plait.data.op import Bounds, Columns
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Columns, RangeFilter
 from plait.data.ops.llm.ask import TEXTS, Answer, AsksEither, Question, Shape, fill
 from plait.errors import DataError, UsageError, nearest
 
@@ -27,7 +26,7 @@ _ADVICE: Mapping[str, Any] = {"type": "array", "items": {"enum": ["keep", "revie
 _LANGUAGES = {"en": "English", "zh": "Simplified Chinese"}
 
 
-class LLMAnalysisFilter(AsksEither, ClosedRangeFilter):
+class LLMAnalysisFilter(AsksEither, RangeFilter):
     """Keeps texts by a language model's marks for clarity, relevance, usefulness, fluency.
 
     Rows without a usable answer stay.

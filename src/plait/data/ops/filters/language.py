@@ -10,8 +10,7 @@ import polars as pl
 
 from plait.core.optional import require
 from plait.data.batch import session
-from plait.data.op import Bounds, Columns
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Columns, RangeFilter
 from plait.errors import ModelError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _LABEL = "__label__"
 
 
-class LanguageIDScoreFilter(ClosedRangeFilter):
+class LanguageIDScoreFilter(RangeFilter):
     """Keeps texts in given languages, of which the model is sure enough.
 
     Example:

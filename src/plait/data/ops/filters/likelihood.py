@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from plait.data.batch import session
-from plait.data.op import Bounds, Op
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Op, RangeFilter
 from plait.data.ops.filters.tokens import local_model
 from plait.data.ops.llm.ask import fill
 from plait.errors import UsageError, nearest
@@ -28,7 +27,7 @@ Conversation = list[str]
 _MODEL_PARAMS = ("max_length", "torch_dtype", "device")
 
 
-class LLMPerplexityFilter(ClosedRangeFilter):
+class LLMPerplexityFilter(RangeFilter):
     """Keeps texts by a language model's perplexity.
 
     Example:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from plait.data.op import Bounds
+from plait.data.op import Bounds, RangeFilter
 from plait.data.ops.filters.characters import share
-from plait.data.ops.filters.ranges import ClosedRangeFilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class AverageLineLengthFilter(ClosedRangeFilter):
+class AverageLineLengthFilter(RangeFilter):
     r"""Keeps texts whose lines have a length on average.
 
     Example:
@@ -45,7 +44,7 @@ class AverageLineLengthFilter(ClosedRangeFilter):
         return self.min_len, self.max_len
 
 
-class MaximumLineLengthFilter(ClosedRangeFilter):
+class MaximumLineLengthFilter(RangeFilter):
     r"""Keeps texts whose longest line has a length.
 
     Example:

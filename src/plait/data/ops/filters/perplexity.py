@@ -9,17 +9,16 @@ import numpy as np
 
 from plait.core.optional import require
 from plait.data.batch import session
-from plait.data.op import Bounds, Op
+from plait.data.op import Bounds, Op, RangeFilter
 from plait.data.ops.filters.likelihood import Scorer
 from plait.data.ops.filters.pieces import juicer_cache, piece_model
-from plait.data.ops.filters.ranges import ClosedRangeFilter
 from plait.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class PerplexityFilter(ClosedRangeFilter):
+class PerplexityFilter(RangeFilter):
     """Keeps texts by an n-gram or small neural model's perplexity.
 
     Example:

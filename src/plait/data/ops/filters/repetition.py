@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import PositiveInt
 
-from plait.data.op import Bounds
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, RangeFilter
 from plait.data.ops.filters.words import WordFilter
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class CharacterRepetitionFilter(ClosedRangeFilter):
+class CharacterRepetitionFilter(RangeFilter):
     """Keeps texts with a share of repeated runs of characters.
 
     Example:

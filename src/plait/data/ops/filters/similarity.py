@@ -10,8 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from plait.data.batch import session
-from plait.data.op import Bounds, Columns
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Columns, RangeFilter
 from plait.data.ops.filters.sentences import MINILM, Pooling, SentenceEncoder, dot_rows, endpoint_for
 from plait.data.ops.llm.ask import fill
 from plait.errors import UsageError
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 
-class TextPairSimilarityFilter(ClosedRangeFilter):
+class TextPairSimilarityFilter(RangeFilter):
     """Keeps pairs of texts by how close they are in meaning; pairs with an empty text stay.
 
     Example:
@@ -74,7 +73,7 @@ class TextPairSimilarityFilter(ClosedRangeFilter):
         return self.min_score, self.max_score
 
 
-class TextEmbdSimilarityFilter(ClosedRangeFilter):
+class TextEmbdSimilarityFilter(RangeFilter):
     """Keeps texts close in meaning to given ones.
 
     Example:

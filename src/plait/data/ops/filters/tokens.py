@@ -9,8 +9,7 @@ import numpy as np
 
 from plait.core.optional import require
 from plait.data.batch import session
-from plait.data.op import Bounds, Op
-from plait.data.ops.filters.ranges import ClosedRangeFilter
+from plait.data.op import Bounds, Op, RangeFilter
 from plait.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _TEXTS_AT_ONCE = 256
 
 
-class TokenNumFilter(ClosedRangeFilter):
+class TokenNumFilter(RangeFilter):
     """Keeps texts of a number of tokens.
 
     Example:

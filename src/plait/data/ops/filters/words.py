@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from plait.data.op import Bounds
+from plait.data.op import Bounds, RangeFilter
 from plait.data.ops.filters.pieces import piece_model
-from plait.data.ops.filters.ranges import ClosedRangeFilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from plait.data.kernels import Words
 
 
-class WordFilter(ClosedRangeFilter):
+class WordFilter(RangeFilter):
     """Base of filters that look at words: those between blanks, or the pieces of a SentencePiece model."""
 
     needs = frozenset({"words"})

@@ -12,7 +12,8 @@ import polars as pl
 from pydantic import Field, PositiveInt
 
 from plait.core.seeds import Seeds
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.ops.llm.ask import TEXT, Answer, AsksEither, AsksEndpoint, AsksLocal, Question, Shape, fill, schema_of
 from plait.data.ops.llm.extract import NotUsed
 from plait.data.ops.llm.mapper import LLMMapper, Row, with_answers

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import model_validator
 
-from plait.data.batch import ROW, session
+from plait.data.batch import session
+from plait.data.names import ROW
 from plait.data.op import Cost, Mapper, Need
 from plait.data.ops.rewrite.rows import fields_of, from_fields
 from plait.data.ops.rewrite.trusted import compile_lambda, load_function, require_trust

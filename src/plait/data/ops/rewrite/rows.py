@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

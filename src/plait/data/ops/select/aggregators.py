@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import PositiveInt
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.op import Reducer
 from plait.data.ops.llm.ask import NOT_ASKED, TEXT, TEXTS, Answer, AsksEndpoint, Question, Shape, fill, schema_of
 from plait.data.ops.llm.extract import NotUsed

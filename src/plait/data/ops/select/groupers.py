@@ -8,7 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from plait.data.batch import ROW, Batch
+from plait.data.batch import Batch
+from plait.data.names import ROW
 from plait.data.op import Reducer
 from plait.data.ops.select.fields import field
 from plait.errors import DataError
