@@ -60,8 +60,8 @@ def ours(kind: type[Op], settings: Sequence[Settings], rows: Sequence[Row]) -> l
             made[number].append(_changes(rows[number], new))
         return [{"made": made[i]} for i in range(len(rows))]
     if isinstance(first, Barrier):
-        dropped = [set(op.decide(RowsInMemory(op, batch)).position.tolist()) for op in ops if isinstance(op, Barrier)]
-        return [{"kept": [i not in d for d in dropped]} for i in range(len(rows))]
+        decided = [_decided(op, batch) for op in ops if isinstance(op, Barrier)]
+        return [{"kept": [k[i] for k, _ in decided], "texts": [t[i] for _, t in decided]} for i in range(len(rows))]
     assert isinstance(first, Reducer)
     return [{"made": [row for frame in first.reduce([batch]) for row in frame.drop(ROW, strict=False).to_dicts()]}]
 
@@ -71,8 +71,9 @@ def theirs(peer: Peer, name: str, settings: Sequence[Settings], rows: Sequence[R
     answer = peer.run(name, settings, rows)
     if answer["kind"] == "barrier":
         kept = [set(one["kept"]) for one in answer["settings"]]
+        texts = [one["texts"] for one in answer["settings"]]
         numbers = range(count) if rows is None else [row["number"] for row in rows]
-        return [{"kept": [n in k for k in kept]} for n in numbers]
+        return [{"kept": [n in k for k in kept], "texts": [t.get(str(n)) for t in texts]} for n in numbers]
     return [{"made": answer["made"]}] if answer["kind"] == "reducer" else answer["rows"]
 
 
@@ -91,6 +92,8 @@ def mismatches(
             found.append(Mismatch("stats", settings[0], row, a["stats"], b["stats"]))
         if "made" in b and not _equal(a["made"], b["made"]):
             found.append(Mismatch("output", settings[0], row, a["made"], b["made"]))
+        if "texts" in b and all(a["kept"]) and all(b["kept"]) and a["texts"] != b["texts"]:
+            found.append(Mismatch("output", settings[0], row, a["texts"], b["texts"]))
         for chosen, x, y in zip(settings if "kept" in b else [], a.get("kept", []), b.get("kept", []), strict=True):
             if x != y:
                 found.append(Mismatch("kept", chosen, row, (x, a.get("stats")), (y, b.get("stats"))))
@@ -151,6 +154,17 @@ def shrunk(mismatch: Mismatch, differs: Callable[[list[Row]], list[bool]], round
             break
         row = min(still, key=lambda candidate: len(candidate["text"]))
     return row
+
+
+def _decided(op: Barrier, batch: Batch) -> tuple[list[bool], list[str | None]]:
+    """Whether each row stays, and its text if that changed."""
+    decision = op.decide(RowsInMemory(op, batch))
+    kept = np.ones(len(batch), np.bool_)
+    kept[decision.position] = False
+    before = batch.text(op.text_key).to_list()
+    rewrite: Any = getattr(op, "rewrite", None)
+    after = rewrite(batch, decision.state).to_list() if decision.state is not None else before
+    return kept.tolist(), [new if new != old else None for old, new in zip(before, after, strict=True)]
 
 
 def _equal(a: Any, b: Any) -> bool:
