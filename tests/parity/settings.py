@@ -150,6 +150,20 @@ SETTINGS: dict[str, list[Settings]] = {
 """Operation → settings. ``WORDS`` stands for a folder with lists of words; see `write_words`."""
 
 LEFT_OUT: dict[str, str] = {
+    "agent_dialog_normalize_mapper": "works on messages, which these rows have not",
+    "agent_tool_type_mapper": "works on messages, which these rows have not",
+    "tool_success_tagger_mapper": "works on messages, which these rows have not",
+    "usage_counter_mapper": "works on messages, which these rows have not",
+    "document_minhash_deduplicator_with_uid": "document_minhash_deduplicator by another name",
+    "ray_bts_minhash_cpp_deduplicator": "document_minhash_deduplicator by another name; the peer's needs Ray",
+    "ray_bts_minhash_deduplicator": "document_minhash_deduplicator by another name; the peer's needs Ray",
+    "ray_bts_minhash_deduplicator_with_uid": "document_minhash_deduplicator by another name; the peer's needs Ray",
+    "ray_document_deduplicator": "document_deduplicator by another name; the peer's needs Ray",
+    "latex_merge_tex_mapper": "reads archives from disk",
+    "nlpaug_en_mapper": "draws at random, from another generator",
+    "nlpcda_zh_mapper": "draws at random, from another generator",
+    "python_file_mapper": "runs the user's own code",
+    "python_lambda_mapper": "runs the user's own code",
     "naive_reverse_grouper": "takes apart what naive_grouper made; these rows are not made by it",
     "random_selector": "draws at random, from another generator",
     "token_num_filter": "needs a tokenizer that the peer would download",
