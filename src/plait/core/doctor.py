@@ -12,7 +12,7 @@ from pathlib import Path
 from plait.core.environment import installed_version
 
 _EXTRAS = {
-    "data": ("polars", "rensa", "ftfy"),
+    "data": ("polars", "numba", "ftfy"),
     "models": ("torch", "transformers", "peft", "safetensors"),
     "llm": ("openai", "xgrammar", "uvicorn"),
     "ray": ("ray",),

@@ -13,7 +13,7 @@ from typing import Any
 import plait
 
 PACKAGES = (
-    "numpy", "pyarrow", "polars", "numba", "rensa", "torch", "transformers", "peft", "safetensors", "datasets",
+    "numpy", "pyarrow", "polars", "numba", "ftfy", "torch", "transformers", "peft", "safetensors", "datasets",
     "openai", "xgrammar", "ray", "flwr",
 )  # fmt: skip
 """Packages whose version can change a result."""

@@ -168,7 +168,8 @@ def _first_of_each_id(batches: Iterator[pa.RecordBatch], quarantine: Quarantine)
 
 def _documents(curated: Curated) -> Iterator[pa.RecordBatch]:
     for frame in curated.frames():
-        yield from cast("pa.Table", frame.select(DOCUMENT.names).to_arrow()).cast(DOCUMENT).combine_chunks().to_batches()
+        table = cast("pa.Table", frame.select(DOCUMENT.names).to_arrow())
+        yield from table.cast(DOCUMENT).combine_chunks().to_batches()
 
 
 def _first_schema(path: Path) -> pa.Schema:

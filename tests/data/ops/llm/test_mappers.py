@@ -46,7 +46,13 @@ from plait.data.ops.llm.knowledge import (
 from plait.data.ops.llm.line import line_to
 from plait.data.ops.llm.meta import META
 from plait.data.ops.llm.privacy import PiiLlmSuspectMapper
-from plait.data.ops.llm.tags import TEXT_TAGS, QuerySentimentDetectionMapper, TextTaggingByPromptMapper
+from plait.data.ops.llm.tags import (
+    TEXT_TAGS,
+    QueryIntentDetectionMapper,
+    QuerySentimentDetectionMapper,
+    QueryTopicDetectionMapper,
+    TextTaggingByPromptMapper,
+)
 from plait.errors import DataError, ReplayMiss, UsageError
 from plait.llm import Replay, Scripted
 
@@ -332,13 +338,21 @@ def test_a_tag_is_one_of_the_list(says: Says) -> None:
     assert [row[TEXT_TAGS] for row in run(op, {"text": "goal"}, {"text": "rain"})] == [["sports"], None]
 
 
-def test_a_query_gets_a_label_and_a_score(says: Says) -> None:
-    op = QuerySentimentDetectionMapper(model=says(("", {"label": "positive", "score": 0.8})))
-    [row] = run(op, {"query": "great"})
-    assert row[META]["query_sentiment_label"] == "positive"
-    assert row[META]["query_sentiment_label_score"] == 0.8
+@pytest.mark.parametrize(
+    ("op", "label", "kind"),
+    [
+        (QueryIntentDetectionMapper, "question", "intent"),
+        (QuerySentimentDetectionMapper, "positive", "sentiment"),
+        (QueryTopicDetectionMapper, "sports", "topic"),
+    ],
+)
+def test_a_query_gets_a_label_and_a_score(op: Any, label: str, kind: str, says: Says) -> None:
+    chosen = op(model=says(("", {"label": label, "score": 0.8})), labels=(label, "other"))
+    [row] = run(chosen, {"query": "great"})
+    assert row[META][f"query_{kind}_label"] == label
+    assert row[META][f"query_{kind}_label_score"] == 0.8
     with pytest.raises(UsageError, match="asks a chat model, and none is set"):
-        run(QuerySentimentDetectionMapper(), {"query": "great"})
+        run(op(), {"query": "great"})
 
 
 def test_the_tools_used_most() -> None:

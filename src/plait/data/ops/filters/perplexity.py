@@ -23,7 +23,8 @@ class PerplexityFilter(RangeFilter):
 
     Example:
         - perplexity_filter: {lang: en, max_ppl: 1500, kenlm_model: en.arpa.bin, sentencepiece_model: en.sp.model}
-        - perplexity_filter: {model: smollm2-135m, max_ppl: 60}
+
+    With a language model instead: ``- perplexity_filter: {model: smollm2-135m, max_ppl: 60}``.
 
     Source: Wenzek et al. 2019 (1911.00359), perplexity of a KenLM model over SentencePiece pieces; Data-Juicer 1.6.1,
     ``perplexity_filter``. Nothing is downloaded: without files the ones that Data-Juicer left on this machine are
