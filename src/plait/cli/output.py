@@ -22,12 +22,18 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-def print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    """Aligned columns; plain tabs when the output is not a terminal."""
+def print_table(columns: list[str], rows: list[list[Any]], *, header: bool = False) -> None:
+    """Aligned columns; plain tabs when the output is not a terminal.
+
+    Args:
+        columns: Their names.
+        rows: What stands in them.
+        header: Whether the names are printed where the output is not a terminal too.
+    """
     import sys
 
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in [columns, *rows] if header else rows:
             typer.echo("\t".join("" if v is None else str(v) for v in row))
         return
     from rich.console import Console

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,13 +73,22 @@ class Chunk:
         """Some rows that were dropped or changed; see `plait.data.visit.Visit`."""
         return _read(self.folder / _SAMPLES)
 
-    def key(self, barrier: int, name: str) -> np.ndarray:
-        """What a barrier decides by, ``[rows]`` or ``[rows, n]``, mapped from the file; texts as objects."""
-        texts = self.folder / f"{barrier}.{name}.arrow"
-        if texts.exists():
-            return _read(texts)[name].to_numpy()
-        stored = np.load(self.folder / f"{barrier}.{name}.npy", mmap_mode="r" if self.count else None)
-        return stored.T if stored.ndim == 2 else stored
+    def key(self, barrier: int, name: str, columns: slice | None = None) -> np.ndarray:
+        """What a barrier decides by, ``[rows]`` or ``[rows, n]``, or some of its columns; texts as objects.
+
+        Read, not mapped: a barrier looks at one column of all chunks after the other, and mapped pages would add up.
+        """
+        stem = f"{barrier}.{name}"
+        if (self.folder / f"{stem}.arrow").exists():
+            return _read(self.folder / f"{stem}.arrow")[name].to_numpy()
+        dtype, shape, offset = _header(self.folder / f"{stem}.npy")
+        with (self.folder / f"{stem}.npy").open("rb") as stored:
+            if len(shape) == 1:
+                stored.seek(offset)
+                return np.fromfile(stored, dtype, shape[0])
+            first, last, _ = (columns or slice(None)).indices(shape[0])
+            stored.seek(offset + first * shape[1] * dtype.itemsize)
+            return np.fromfile(stored, dtype, (last - first) * shape[1]).reshape(last - first, shape[1]).T
 
     def rejected(self) -> Iterator[Mapping[str, Any]]:
         """Records that could not be read: where, reason, record."""
@@ -128,6 +138,15 @@ def store(visited: Visit, rejects: Path, counts: Mapping[str, int], target: Path
         shutil.rmtree(part)
     _sync(target.parent)
     return Chunk.open(target)
+
+
+@lru_cache(maxsize=65_536)
+def _header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type, shape and start of an array file."""
+    with path.open("rb") as stored:
+        np.lib.format.read_magic(stored)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stored)
+        return dtype, shape, stored.tell()
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

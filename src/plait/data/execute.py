@@ -348,7 +348,8 @@ def _map(tasks: Iterator[Task], engine: Engine, workers: int | None, *, processe
     """Results in order of the tasks, some at a time."""
     at_once = workers or getattr(engine, "workers", None) or processors()
     if engine.name == "local" and not processes:
-        yield from _in_threads(tasks, at_once)
+        # One more than processors: parsing holds the interpreter's lock while the others compute without it.
+        yield from _in_threads(tasks, workers or at_once + (at_once > 1))
         return
     while some := list(islice(tasks, 16 * at_once)):
         yield from engine.map(run_task, some, workers=at_once)

@@ -10,6 +10,8 @@ import polars as pl
 
 from plait.data.chunks import Chunk
 
+_OPEN = 64  # columns of chunks, some megabytes each, mapped at a time
+
 
 class ChunkRows:
     """See `plait.data.op.Rows`.
@@ -33,16 +35,15 @@ class ChunkRows:
         self.count = int(self.starts[-1])
         self.scratch = scratch
         self.memory_bytes = memory_bytes
+        self._open = dict[tuple[int, str], pl.Series]()
 
     def key(self, name: str, columns: slice | None = None) -> np.ndarray:
         """A column of keys over all rows."""
-        parts = [part if columns is None else part[:, columns] for _, part in self._stored(name)]
-        return np.concatenate([part[mask] for part, mask in zip(parts, self._kept, strict=True)])
+        return np.concatenate([part for _, part in self._kept_parts(name, columns)])
 
     def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
         """The same chunk by chunk."""
-        for number, part in self._stored(name):
-            yield int(self.starts[number]), part[self._kept[number]]
+        yield from self._kept_parts(name, None)
 
     def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
         """A field of some rows, in the order asked."""
@@ -50,7 +51,7 @@ class ChunkRows:
         owner = np.searchsorted(self.starts, positions, side="right") - 1
         order = np.argsort(owner, kind="stable")
         found = [
-            self._chunks[number].column(name).gather(self._place(number, positions[order][owner[order] == number]))
+            self._column(number, name).gather(self._place(number, positions[order][owner[order] == number]))
             for number in np.unique(owner)
         ]
         if not found:
@@ -63,6 +64,15 @@ class ChunkRows:
         """Positions over all rows as places in one chunk."""
         return np.flatnonzero(self._kept[number])[positions - self.starts[number]]
 
-    def _stored(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
-        for number, chunk in enumerate(self._chunks):
-            yield number, chunk.key(self._barrier, name)
+    def _kept_parts(self, name: str, columns: slice | None) -> Iterator[tuple[int, np.ndarray]]:
+        for number, (chunk, mask) in enumerate(zip(self._chunks, self._kept, strict=True)):
+            part = chunk.key(self._barrier, name, columns)
+            yield int(self.starts[number]), part if mask.all() else part[mask]
+
+    def _column(self, number: int, name: str) -> pl.Series:
+        """A column of one chunk; the last few are kept open, as rows are fetched some at a time from all chunks."""
+        if (number, name) not in self._open:
+            if len(self._open) >= _OPEN:
+                del self._open[next(iter(self._open))]
+            self._open[number, name] = self._chunks[number].column(name)
+        return self._open[number, name]

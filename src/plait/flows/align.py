@@ -155,7 +155,7 @@ class Preference(Stage):
         from plait.align.reference import ReferenceCache, reference_logprobs
         from plait.align.shared_prefix import choose_layout
         from plait.align.trainer import PairTrainer, training_arguments
-        from plait.models.fingerprint import cache_root
+        from plait.core.cache import cache_root
 
         everything = [*train, *heldout]
         layout, why = choose_layout(lm.model, longest=max(pair.longest_branch for pair in everything))

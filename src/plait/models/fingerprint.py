@@ -8,13 +8,10 @@ import json
 import os
 from pathlib import Path
 
+from plait.core.cache import cache_root
+
 _CONTENT = (".safetensors", ".bin", ".json", ".gguf", ".jinja", ".txt", ".model")
 """What decides a model's answers: weights, configuration, tokenizer, chat template."""
-
-
-def cache_root() -> Path:
-    """Where converted models and remembered hashes are kept: ``$PLAIT_CACHE``, or ``~/.cache/plait``."""
-    return Path(os.environ.get("PLAIT_CACHE") or "~/.cache/plait").expanduser()
 
 
 def fingerprint(path: Path) -> str:

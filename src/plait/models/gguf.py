@@ -17,8 +17,9 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.core.cache import cache_root
 from plait.errors import ModelError
-from plait.models.fingerprint import cache_root, fingerprint
+from plait.models.fingerprint import fingerprint
 from plait.models.quiet import quiet_loading
 
 if TYPE_CHECKING:

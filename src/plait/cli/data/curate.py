@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from plait.data.curation import CurationJob, Summary
     from plait.data.execute import Curated
+    from plait.data.juicer import JuicerRecipe
 
-Recipe = Annotated[Path, typer.Argument(help="A recipe: a YAML file with `process`, as Data-Juicer's.")]
+Recipe = Annotated[
+    Path, typer.Argument(help="A recipe: a YAML file with `process`, as Data-Juicer's, or the name of a shipped one.")
+]
 Dataset = Annotated[
     list[str] | None, typer.Option("--dataset", "-d", help="What to read instead of the recipe's dataset_path.")
 ]
@@ -31,10 +34,14 @@ def register(app: typer.Typer) -> None:
 _RUN = examples(
     ("plait data run recipe.yaml", "reads its dataset_path, writes its export_path"),
     ("plait data run recipe.yaml -d pages.jsonl.zst -o clean.jsonl", "other files"),
+    ("plait data run web -d pages.jsonl -o clean.jsonl", "a shipped recipe"),
     ("plait data run recipe.yaml --study", "measure everything, so that `suggest` can try thresholds"),
     ("plait data run recipe.yaml --engine ray --address head:6379", "on a Ray cluster with a shared disk"),
 )
-_EXPLAIN = examples(("plait data explain recipe.yaml", "order, selectivity and seconds; actual ones after a run"))
+_EXPLAIN = examples(
+    ("plait data explain recipe.yaml", "order, selectivity and seconds; actual ones after a run"),
+    ("plait data explain web -d pages.jsonl -o clean.jsonl", "beside those of the run that wrote clean.jsonl"),
+)
 _OPS = examples(
     ("plait data ops", "all operations"),
     ("plait data ops repetition", "those whose name or summary holds a word"),
@@ -46,10 +53,10 @@ def run(
     *,
     dataset: Dataset = None,
     export: Annotated[Path | None, typer.Option("--export", "-o", help="File to write.")] = None,
-    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    engine: Annotated[str | None, typer.Option(help="local or ray; the recipe's own by default.")] = None,
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster to join.")] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "--np", help="Chunks at a time; all processors by default.")
+        int | None, typer.Option("--workers", "--np", help="Chunks at a time; as the recipe's np says by default.", min=1)
     ] = None,
     study: Annotated[bool, typer.Option("--study", help="Measure every number of every row.")] = False,
     compat: Annotated[
@@ -62,19 +69,36 @@ def run(
     """Curate files: read, run the operations, write what is kept and why the rest is not."""
     from dataclasses import replace
 
+    read = recipe_of(recipe, dataset, export)
+    job = replace(_job(read, compat=compat == "data-juicer"), study=study, max_bad_fraction=max_bad)
+    carry_out(
+        job, engine=engine or read.engine, address=address, workers=workers or read.processes, report=report, json=json
+    )
+
+
+def carry_out(
+    job: CurationJob, *, engine: str, address: str | None, workers: int | None, report: bool, json: bool
+) -> None:
+    """Run a job with a view of it on the terminal, and say what came out."""
     from plait.data.curation import curate
     from plait.engines import open_engine
 
-    asked = job_of(recipe, dataset, export, compat=compat == "data-juicer")
-    job = replace(asked, study=study, max_bad_fraction=max_bad)
-    with _progress() as tell, open_engine(engine, address=address) as opened:
-        curated, summary = curate(job, engine=opened, workers=workers, on_progress=tell)
+    try:
+        with _progress() as tell, open_engine(engine, address=address) as opened:
+            curated, summary = curate(job, engine=opened, workers=workers, on_progress=tell)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+    # The page of an earlier run would tell of other rows.
+    (summary.folder / "report.html").unlink(missing_ok=True)
     if report:
         _draw(job, curated, summary)
+    dropped = _dropped(summary)
     if json:
-        print_json({**vars(summary), "export": str(job.export)})
+        ops = [{**op, "dropped": count} for op, count in zip(summary.ops, dropped, strict=True)]
+        print_json({**vars(summary), "ops": ops, "export": str(job.export)})
         return
-    _print_summary(summary)
+    _print_summary(summary, dropped)
     typer.echo(f"\nkept {summary.kept:,} of {summary.read:,} in {summary.seconds:.1f} s: {job.export}")
     for reason, count in summary.quarantined.items():
         typer.echo(f"set aside {count:,}: {reason} (see {summary.folder / 'quarantine.jsonl'})")
@@ -85,6 +109,9 @@ def explain(
     recipe: Recipe,
     *,
     dataset: Dataset = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", "-o", help="File that a run wrote: its figures stand beside these.")
+    ] = None,
     rows: Annotated[int, typer.Option(help="Rows of the sample.", min=10)] = 2_000,
     json: Json = False,
 ) -> None:
@@ -93,7 +120,7 @@ def explain(
     from plait.data.explain import explain as forecast
     from plait.data.samples import first_rows
 
-    job = job_of(recipe, dataset)
+    job = job_of(recipe, dataset, export)
     sample, scale = first_rows(job, rows)
     told = Summary.open(job.folder).ops if (job.folder / "summary.json").exists() else ()
     plan, expected = forecast(job.ops, sample, scale=scale, told=told)
@@ -115,7 +142,7 @@ def explain(
         ]
         for e in expected
     ]
-    print_table(head, table)
+    print_table(head, table, header=True)
     total = sum(e.seconds for e in expected)
     typer.echo(
         f"\n{sample.height:,} rows tried; the whole is about {scale:,.0f} times that: {total:,.1f} processor seconds"
@@ -129,49 +156,86 @@ def ops(
 ) -> None:
     """List the operations."""
     from plait.data.catalog import OPS
+    from plait.errors import UsageError, nearest
 
     word = (search or "").lower()
     rows = [[n, e.summary] for n, e in OPS.items() if word in n.lower() or word in e.summary.lower()]
+    if not rows:
+        raise UsageError(f'no operation has "{search}" in its name or summary', code="data.no-such-op",
+                         hint=nearest(word, OPS))  # fmt: skip
     if json:
         print_json([{"name": name, "summary": summary} for name, summary in rows])
         return
     print_table(["operation", "what it does"], rows)
 
 
-def job_of(
-    recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None, *, compat: bool = False
-) -> CurationJob:
+def job_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None) -> CurationJob:
     """A recipe as a job; what it asks for without effect here is said once."""
+    return _job(recipe_of(recipe, dataset, export), compat=False)
+
+
+def recipe_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None) -> JuicerRecipe:
+    """A recipe with what the command line says instead; it always knows where to write."""
     from dataclasses import replace
 
-    from plait.data.curation import CurationJob
     from plait.data.juicer import read_juicer_recipe
     from plait.data.read.sources import parse_paths
 
     read = read_juicer_recipe(recipe)
-    if read.ignored:
-        typer.echo("without effect here: " + "; ".join(read.ignored), err=True)
     if dataset:
         read = replace(read, sources=tuple(source for one in dataset for source in parse_paths(one)))
-    if export is not None or read.export_path is None:
-        read = replace(read, export_path=export or Path(f"{read.project}.jsonl"))
+    return replace(read, export_path=export or read.export_path or Path(f"{read.project}.jsonl"))
+
+
+def _job(read: JuicerRecipe, *, compat: bool) -> CurationJob:
+    from plait.data.curation import CurationJob
+
+    if unheeded := without_effect(read):
+        typer.echo("without effect here: " + "; ".join(unheeded), err=True)
     return CurationJob.of_recipe(read, compat=compat)
 
 
-def _print_summary(summary: Summary) -> None:
-    rows = list[list[Any]]()
-    for op in summary.ops:
-        dropped = op["read"] - op["kept"] if op["keeps"] else None
-        rows.append(
-            [
-                op["name"],
-                op["keeps"],
-                f"{op['read']:,}" if op["read"] else "reused",
-                None if dropped is None else f"{dropped:,}",
-                f"{op['seconds']:.2f}",
-            ]
-        )
-    print_table(["operation", "keeps", "rows", "dropped", "seconds"], rows)
+def without_effect(read: JuicerRecipe) -> list[str]:
+    """Settings of a recipe that change nothing here, each with the reason."""
+    found = list(read.ignored)
+    suffixes = read.export_path.suffixes if read.export_path is not None else []
+    if read.export_format is not None and suffixes and f".{read.export_format}" not in suffixes:
+        found.append(f"export_type: the suffix of {read.export_path} says how it is written")
+    if read.export_shard_bytes:
+        found.append("export_shard_size: the result is one file")
+    if read.keep_hashes:
+        found.append("keep_hashes_in_res_ds: what deduplicators compared is not kept")
+    if read.trace_rows:
+        found.append("open_tracer: `plait data why` and `diff` show what became of any row")
+    return found
+
+
+def _dropped(summary: Summary) -> list[int | None]:
+    """By operation, the rows whose fate it decided: also where its results were there already."""
+    import polars as pl
+
+    fates = pl.scan_parquet(summary.folder / "lineage.parquet").group_by("dropped_by", "stat").len().collect()
+    counts = {(name, stat): count for name, stat, count in fates.iter_rows()}
+    # Two uses of a filter differ in their stat; of a deduplicator they do not, and then what it read tells.
+    keys = [(op["name"], next(iter(op["stats"]), None)) for op in summary.ops]
+    return [
+        None if not op["keeps"] else op["read"] - op["kept"] if keys.count(key) > 1 else counts.get(key, 0)
+        for op, key in zip(summary.ops, keys, strict=True)
+    ]
+
+
+def _print_summary(summary: Summary, dropped: Sequence[int | None]) -> None:
+    rows = [
+        [
+            op["name"],
+            op["keeps"],
+            f"{op['read']:,}" if op["read"] else "reused" if summary.read else "0",
+            None if count is None else f"{count:,}",
+            f"{op['seconds']:.2f}",
+        ]
+        for op, count in zip(summary.ops, dropped, strict=True)
+    ]
+    print_table(["operation", "keeps", "rows", "dropped", "seconds"], rows, header=True)
 
 
 def _draw(job: CurationJob, curated: Curated, summary: Summary) -> None:

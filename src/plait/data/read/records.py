@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from plait.core.quarantine import Quarantine
@@ -73,8 +74,13 @@ def _problem(record: Record, kinds: dict[str, pa.DataType], required: Sequence[s
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array | None:
     """The values as an array of that type, or ``None`` if one of them is of another type."""
+    if not _fits(values, kind):
+        return None
+    if pa.types.is_string(kind):
+        # pa.array would import pandas, wherever it is installed, to ask whether a list is one of its own.
+        return pl.Series(values, dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(kind)
     try:
-        return pa.array(values, kind) if _fits(values, kind) else None
+        return pa.array(values, kind)
     except (pa.ArrowException, OverflowError):
         return None
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
+from plait.core.cache import kept_tables
+from plait.core.hashing import hash_code
 from plait.data.op import Cost, Need
 from plait.data.ops.clean.removal import PatternMapper
 from plait.data.ops.clean.splice import without
@@ -43,6 +45,12 @@ _END_PUNCTUATION = "`!()[]{};:'\".,<>?«»“”‘’"
 
 @cache
 def _kinds() -> np.ndarray:
+    """The table of `_built_kinds`, from the cache."""
+    made_of = {"polars": pl.__version__, "code": hash_code(__name__)}
+    return kept_tables("links", made_of, lambda: {"kinds": _built_kinds()})["kinds"]
+
+
+def _built_kinds() -> np.ndarray:
     r"""What each code point is in the pattern, uint8 ``[1114112]``.
 
     ``\\s``, ``[a-z]`` in any case, ``\\w``, ``\\d``, ``[a-z0-9.\\-]`` in any case, ``[^\\s…]`` at the end; for ASCII

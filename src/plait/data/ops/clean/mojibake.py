@@ -13,10 +13,13 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from importlib.metadata import version
+from typing import Any, Literal, cast
 
 import numpy as np
 
+from plait.core.cache import kept_tables
+from plait.core.hashing import hash_code
 from plait.core.optional import require
 
 Form = Literal["NFC", "NFKC", "NFD", "NFKD"]
@@ -89,7 +92,15 @@ class Tables:
 
 @cache
 def tables(form: Form) -> Tables:
-    """The tables for a Unicode form: NFC, NFKC, NFD or NFKD."""
+    """The tables for a Unicode form: NFC, NFKC, NFD or NFKD; from the cache."""
+    versions = {name: version(name) for name in ("ftfy",)}
+    made_of = {"form": form, "python": sys.version, "code": hash_code(__name__), **versions}
+    stored = kept_tables("mojibake", made_of, lambda: vars(_built(form)))
+    # Scalars come back as arrays without dimensions.
+    return Tables(**{name: cast("Any", array if array.ndim else array[()]) for name, array in stored.items()})
+
+
+def _built(form: Form) -> Tables:
     masks, start, end = _automaton()
     unstable = _unstable(form)
     needs = np.where(unstable, np.uint8(UNSTABLE), np.uint8(0))
