@@ -56,7 +56,8 @@ def run(
     engine: Annotated[str | None, typer.Option(help="local or ray; the recipe's own by default.")] = None,
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster to join.")] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "--np", help="Chunks at a time; as the recipe's np says by default.", min=1)
+        int | None,
+        typer.Option("--workers", "--np", help="Chunks at a time; as the recipe's np says by default.", min=1),
     ] = None,
     study: Annotated[bool, typer.Option("--study", help="Measure every number of every row.")] = False,
     compat: Annotated[
@@ -225,11 +226,13 @@ def _dropped(summary: Summary) -> list[int | None]:
 
 
 def _print_summary(summary: Summary, dropped: Sequence[int | None]) -> None:
+    # An operation that read nothing has none of its results made anew, unless those before it dropped everything.
+    reused = summary.kept > 0 or not any(op["read"] for op in summary.ops)
     rows = [
         [
             op["name"],
             op["keeps"],
-            f"{op['read']:,}" if op["read"] else "reused" if summary.read else "0",
+            "reused" if reused and not op["read"] else f"{op['read']:,}",
             None if count is None else f"{count:,}",
             f"{op['seconds']:.2f}",
         ]

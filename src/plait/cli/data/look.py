@@ -23,7 +23,7 @@ _WHY = examples(("plait data why clean.jsonl d0035052", "who dropped it, by how 
 _DIFF = examples(("plait data diff clean-1.run clean-2.run", "what two recipes do differently, with an example each"))
 _SAMPLE = examples(
     ("plait data sample clean.jsonl -n 3", "rows of a file"),
-    ("plait data sample clean.run --dropped-by words_num_filter", "rows a run dropped, and why"),
+    ("plait data sample clean.run --dropped-by words_num_filter", "fates of rows a run dropped; `why` tells more"),
 )
 
 
@@ -65,7 +65,7 @@ def diff(before: Run, after: Run, *, json: Json = False) -> None:
     if not found.height:
         typer.echo("every row has the same fate in both")
         return
-    print_table(["before", "after", "rows", "example"], [list(row) for row in found.rows()])
+    print_table(["before", "after", "rows", "example"], [list(row) for row in found.rows()], header=True)
 
 
 def sample(
@@ -85,4 +85,5 @@ def sample(
         return
     for row in rows:
         typer.secho(" ".join(f"{k}={v}" for k, v in row.items() if k != "text" and v is not None), bold=True)
-        typer.echo(f"{row.get('text', '')}\n")
+        if "text" in row:
+            typer.echo(f"{row['text']}\n")

@@ -18,6 +18,9 @@ Recipe = Annotated[Path, typer.Argument(help="A recipe: its filters say what is 
 Run = Annotated[Path, typer.Argument(help="A run made with --study: its .run folder, or the file it wrote.")]
 Dataset = Annotated[list[str] | None, typer.Option("--dataset", "-d", help="What to read instead of dataset_path.")]
 Page = Annotated[Path | None, typer.Option("--report", help="Also draw this HTML page.")]
+NewRecipe = Annotated[
+    Path | None, typer.Option("--write", help="Also write this recipe: the run's, with the settings found.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,8 +40,12 @@ _SUGGEST = examples(
     ("plait data suggest clean.run --keep 0.6", "bounds that keep 60 % of the rows"),
     ("plait data suggest clean.run --method k-sigma", "the published rule, with what it would drop"),
     ("plait data suggest clean.run --labels labels.csv", "from rows you called good or bad: id,good"),
+    ("plait data suggest clean.run --keep 0.6 --write better.yaml", "then `plait data run better.yaml`"),
 )
-_TUNE = examples(("plait data tune clean.run --quality quality_score", "search bounds on the stats of a study"))
+_TUNE = examples(
+    ("plait data tune clean.run --quality quality_score", "search bounds on the stats of a study"),
+    ("plait data tune clean.run --quality quality_score --write tuned.yaml", "then `plait data run tuned.yaml`"),
+)
 _SKETCH = examples(
     ("plait data sketch recipe.yaml --owner clinic-a --secret-file key -o a.sketch", "kilobytes instead of texts"),
 )
@@ -72,7 +79,11 @@ def suggest(
     k: Annotated[float, typer.Option(help="For spread and k-sigma: how many deviations.")] = 3.0,
     cut: Annotated[float, typer.Option(help="For quantiles: share of the rows cut off each tail.")] = 0.01,
     keep: Annotated[float | None, typer.Option(help="Instead: bounds that keep this share of the rows.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Instead: bounds from labelled rows, a CSV of id,good.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Instead: bounds from labelled rows, a CSV of id,good.", exists=True, dir_okay=False),
+    ] = None,
+    write: NewRecipe = None,
     report: Page = None,
     json: Json = False,
 ) -> None:
@@ -81,6 +92,9 @@ def suggest(
     from plait.data.study import suggest as rules
     from plait.data.study.report import describe_suggestions
 
+    from plait.cli.data.suggested import refuse_existing
+
+    refuse_existing(write)
     asked = _what_if(run)
     found: Suggestions
     if labels is not None:
@@ -96,6 +110,7 @@ def suggest(
     page = StageReport()
     describe_suggestions(found, page)
     _show(found.to_json(), page, report, json=json, title=f"{run.name}: {found.method}")
+    _write(run, found.settings, write, page.headline)
 
 
 def tune(
@@ -105,6 +120,7 @@ def tune(
     trials: Annotated[int, typer.Option(help="Points to try.", min=1)] = 100,
     mixture: Annotated[bool, typer.Option(help="Search the weights of sources too.")] = False,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal searches.")] = 0,
+    write: NewRecipe = None,
     report: Page = None,
     json: Json = False,
 ) -> None:
@@ -113,17 +129,30 @@ def tune(
     from plait.data.study.report import describe_tuning
     from plait.data.study.tune import tune as search
 
+    from plait.cli.data.suggested import refuse_existing
+    from plait.errors import UsageError
+
+    refuse_existing(write)
+    if write is not None and mixture:
+        raise UsageError(
+            "the weights found are of the rows' sources, and a recipe weighs files",
+            code="data.weights-unwritten",
+            hint="leave out --mixture or --write",
+        )
     found = search(_what_if(run), quality=quality, trials=trials, mixture=mixture, seed=seed)
     page = StageReport()
     describe_tuning(found, page)
     _show(found.to_json(), page, report, json=json, title=f"{run.name}: tuned")
+    _write(run, found.settings, write, page.headline)
 
 
 def sketch(
     recipe: Recipe,
     *,
     owner: Annotated[str, typer.Option(help="Your name among the owners.")],
-    secret_file: Annotated[Path, typer.Option(help="File with a secret that the owners share.")],
+    secret_file: Annotated[
+        Path, typer.Option(help="File with a secret that the owners share.", exists=True, dir_okay=False)
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The sketch to write.")],
     epsilon: Annotated[float | None, typer.Option(help="Add noise for differential privacy of this ε.")] = None,
     dataset: Dataset = None,
@@ -141,6 +170,7 @@ def sketch(
         made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
         _tell_rejects(quarantine.counts)
     made = private(made, epsilon) if epsilon is not None else made
+    out.parent.mkdir(parents=True, exist_ok=True)
     made.write(out)
     told = {"sketch": str(out), "bytes": out.stat().st_size, "rows": made.overall.rows, "epsilon": epsilon}
     if json:
@@ -151,7 +181,7 @@ def sketch(
 
 def agree(
     recipe: Recipe,
-    sketches: Annotated[list[Path], typer.Argument(help="One sketch per owner.")],
+    sketches: Annotated[list[Path], typer.Argument(help="One sketch per owner.", exists=True, dir_okay=False)],
     *,
     rule: Annotated[Literal["quantiles", "spread", "k-sigma"], typer.Option(help="How bounds follow.")] = "quantiles",
     voice: Annotated[Literal["rows", "owners"], typer.Option(help="Whether a large owner weighs more.")] = "rows",
@@ -188,6 +218,7 @@ def quality(
 
     sides = [read_table(path, columns=[text_key]).column(text_key).to_pylist() for path in (good, bad)]
     trained = train(*sides, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
     save(trained.model, out)
     if json:
         print_json({"model": str(out), **trained.model.about})
@@ -205,6 +236,18 @@ def _what_if(run: Path) -> WhatIf:
 
     summary = Summary.open(run)
     return WhatIf(StatsTable.open(summary.folder / "lineage.parquet"), criteria(read_ops(summary.job.ops)))
+
+
+def _write(run: Path, settings: dict[str, dict[str, float | int]], path: Path | None, headline: str) -> None:
+    if path is None:
+        return
+    from plait.cli.data.suggested import with_settings
+    from plait.data.curation import Summary
+
+    summary = Summary.open(run)
+    job = with_settings(summary.job, settings, path, headline=headline)
+    typer.echo(f"wrote {path}, which exports to {job.export}", err=True)
+    typer.echo(f"Next:   plait data run {path}, then plait data diff {summary.folder} {job.folder}", err=True)
 
 
 def _labels(path: Path) -> dict[str, bool]:
@@ -242,6 +285,7 @@ def _show(found: Any, page: StageReport, report: Path | None, *, json: bool, tit
     if report is not None:
         from plait.core.report import write_page
 
+        report.parent.mkdir(parents=True, exist_ok=True)
         write_page(report, page, title=title, meta="")
     if json:
         print_json(found)
@@ -251,6 +295,11 @@ def _show(found: Any, page: StageReport, report: Path | None, *, json: bool, tit
         typer.echo(f"  {label}: {value}")
     for table in page.tables:
         typer.echo(f"\n{table.title}")
-        print_table(table.columns, table.rows)
+        print_table(table.columns, [[_shown(value) for value in row] for row in table.rows], header=True)
     for warning in [*page.warnings, *page.notes]:
         typer.echo(f"note: {warning}")
+
+
+def _shown(value: Any) -> Any:
+    """Numbers to read; `--json` has all their digits."""
+    return f"{value:.6g}" if isinstance(value, float) else value
