@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.core.quarantine import Quarantine
+from plait.data.blocks import TableBlock
 from plait.data.execute import Curated, execute
 from plait.data.lineage import lineage
 from plait.engines import LocalEngine
@@ -152,6 +153,17 @@ def test_bad_records_are_counted_also_when_their_chunk_was_found(tmp_path):
             execute([STRIP], blocks, folder=tmp_path / "c", engine=engine, quarantine=quarantine)
         assert quarantine.counts == {"bad": 3}
         assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 3
+
+
+def test_rows_without_ids_get_one_and_groups_go_on(tmp_path):
+    block = TableBlock(pa.table({"text": ["b", "a", "b", "c"], "kind": ["x", "y", "x", "y"]}))
+    curated = run([SAME], [block], tmp_path / "a")
+    assert [len(frame) for frame in curated.frames()] == [3]
+    assert [row["duplicate_of"] is not None for row in fates(curated)] == [False, False, True, False]
+    grouped = run(
+        [{"key_value_grouper": {"group_by_keys": ["kind"]}}, "naive_reverse_grouper", SAME], [block], tmp_path / "b"
+    )
+    assert [frame["text"].to_list() for frame in grouped.frames()]
 
 
 def test_nothing_to_work_on_is_an_error(tmp_path):

@@ -12,6 +12,7 @@ it as they are. Between passes the driver holds a byte per row, and what barrier
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -134,21 +135,25 @@ def _load(task: Task, rejects: Quarantine) -> Batch:
     if isinstance(task.source, tuple):
         chunk, kept = task.source
         return Batch.of(chunk.rows().drop(ROW).filter(pl.Series(kept, dtype=pl.Boolean)))
-    return Batch.of(cast("pl.DataFrame", pl.from_arrow(task.source.load(rejects))))
+    frame = cast("pl.DataFrame", pl.from_arrow(task.source.load(rejects)))
+    return Batch.of(_with_ids(frame, task.source.key))
+
+
+def _with_ids(frame: pl.DataFrame, key: str) -> pl.DataFrame:
+    """The rows of a block with an id each: rows that have none get one from the key of their block."""
+    if "id" in frame.columns:
+        return frame
+    return frame.with_columns(pl.concat_str(pl.lit(key[:12]), pl.int_range(pl.len()), separator="-").alias("id"))
 
 
 def _renamed(batch: Batch) -> Batch:
-    """Rows that a mapper made of one row get ids of their own: ``id-0``, ``id-1`` and so on."""
+    """Rows that a mapper made of one row get its id with a number: ``id-0``, ``id-1`` and so on."""
     frame = batch.frame
-    if "id" not in frame.columns or frame[ROW].n_unique() == frame.height:
+    if frame.schema.get("id", pl.List).is_nested() or frame[ROW].n_unique() == frame.height:
         return batch
-    several = pl.len().over(ROW) > 1
-    numbered = pl.concat_str(
-        pl.col("id").cast(pl.String), pl.int_range(pl.len()).over(ROW).cast(pl.String), separator="-"
-    )
-    return Batch(
-        frame.with_columns(pl.when(several).then(numbered).otherwise(pl.col("id").cast(pl.String)).alias("id"))
-    )
+    several, name = pl.len().over(ROW) > 1, pl.col("id").cast(pl.String)
+    numbered = pl.concat_str(name, pl.int_range(pl.len()).over(ROW), separator="-")
+    return Batch(frame.with_columns(pl.when(several).then(numbered).otherwise(name).alias("id")))
 
 
 @dataclass
@@ -221,7 +226,7 @@ def execute(
     quarantine: Quarantine,
     workers: int | None = None,
     study: bool = False,
-    memory_bytes: int = 256 << 20,
+    memory_bytes: int = 128 << 20,
     on_progress: OnProgress | None = None,
 ) -> Curated:
     """Run operations over rows.
@@ -403,7 +408,9 @@ def _decide(step: Step, ended: Ended, result: Curated, folder: Path, memory_byte
     """Let a barrier drop rows."""
     assert isinstance(step.op, Barrier)
     scratch = folder / f"barrier-{step.index}"
-    scratch.mkdir(exist_ok=True)
+    if scratch.exists():
+        shutil.rmtree(scratch)  # of a run that was killed while it decided
+    scratch.mkdir()
     rows = ChunkRows(step.index, ended.chunks, ended.kept, scratch=scratch, memory_bytes=memory_bytes)
     tell(step.name, 0, rows.count)
     clock = now()
@@ -414,7 +421,9 @@ def _decide(step: Step, ended: Ended, result: Curated, folder: Path, memory_byte
     result.facts[step.index] = decision.facts
     if decision.state is not None:
         result.states[step.index] = decision.state
-    ids = ChunkRows(step.index, ended.chunks, [mask.copy() for mask in ended.kept], scratch=scratch, memory_bytes=0)
+    named = decision.survivor >= 0
+    names = rows.names(decision.survivor[named])
+    name_at = np.cumsum(named) - 1
     owner = np.searchsorted(rows.starts, decision.position, side="right") - 1
     for number in np.unique(owner).tolist():
         here = owner == number
@@ -422,9 +431,7 @@ def _decide(step: Step, ended: Ended, result: Curated, folder: Path, memory_byte
         ended.kept[number][places] = False
         ended.dropped_by[number][places] = step.index
         ended.value[number][places] = decision.value[here]
-        survivors = decision.survivor[here]
-        named = survivors >= 0
-        ended.survivors[number].append((places[named], ids.fetch("id", survivors[named]).cast(pl.String)))
+        ended.survivors[number].append((places[named[here]], names.gather(name_at[here & named])))
 
 
 def _reduce(step: Step, ended: Ended, folder: Path, prefix: str) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from plait.data.chunks import Chunk
 
-_OPEN = 64  # columns of chunks, some megabytes each, mapped at a time
+_OPEN = 8  # columns of chunks, some megabytes each, mapped at a time
 
 
 class ChunkRows:
@@ -59,6 +59,11 @@ class ChunkRows:
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return pl.concat(found).gather(back)
+
+    def names(self, positions: np.ndarray) -> pl.Series:
+        """The ids of some rows; the positions of rows that a grouper made, which have several."""
+        ids = self.fetch("id", positions) if len(positions) else pl.Series("id", [], pl.String)
+        return pl.Series(positions).cast(pl.String) if ids.dtype.is_nested() else ids.cast(pl.String)
 
     def _place(self, number: int, positions: np.ndarray) -> np.ndarray:
         """Positions over all rows as places in one chunk."""
