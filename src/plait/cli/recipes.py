@@ -1,9 +1,9 @@
-"""Verbs on recipes: run, check, new, schema."""
+"""Verbs on recipes: run, check, new, schema. Recipes of Data-Juicer's form are run and checked as they are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from plait.cli.output import Json, Root, examples, print_json
 if TYPE_CHECKING:
     from plait.core.folder import RunFolder
     from plait.core.recipe import Recipe
+    from plait.errors import UsageError
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
 Overrides = Annotated[
@@ -33,13 +34,18 @@ _RUN = examples(
     ("plait run quickstart", "a shipped recipe"),
     ("plait run my.yaml align.steps=72 seed=3", "a file, with two settings changed"),
     ("plait run my.yaml --engine ray --address head:6379", "on a Ray cluster"),
+    ("plait run juicer.yaml export_path=b.jsonl process.words_num_filter.min_num=40", "a Data-Juicer recipe"),
     ("plait run my.yaml --json", "for a program: folder, headlines and facts"),
 )
 _CHECK = examples(
     ("plait check my.yaml", "every problem at once, each with file:line"),
     ("plait check my.yaml align.steps=72 --json", "with an override, for a program"),
+    ("plait check juicer.yaml dataset_path=pages.jsonl", "a Data-Juicer recipe: operations, settings, files to read"),
 )
-_NEW = examples(("plait new quickstart my.yaml", "then edit my.yaml and `plait run my.yaml`"))
+_NEW = examples(
+    ("plait new quickstart my.yaml", "then edit my.yaml and `plait run my.yaml`"),
+    ("plait new web pages.yaml", "a shipped recipe of operations, for `plait data run pages.yaml -d DATA`"),
+)
 _SCHEMA = examples(("plait schema > plait.schema.json", "point your editor's YAML plug-in at it"))
 
 
@@ -55,6 +61,13 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a recipe; finished stages are reused and a killed run goes on where it stopped."""
+    from plait.cli.data.recipe import juicer_path
+
+    if (path := juicer_path(recipe)) is not None:
+        if out is not None or fresh:
+            raise _without_stages("--out" if out is not None else "--fresh")
+        _curate(path, overrides or [], engine=engine, address=address, json=json)
+        return
     from plait.core.folder import RunFolder
     from plait.core.recipe import load_recipe
     from plait.core.run import run_folder
@@ -62,6 +75,31 @@ def run(
     loaded = load_recipe(recipe, overrides=overrides or [])
     folder = RunFolder(out) if out else run_folder(loaded, root=root)
     run_in(folder, loaded, engine=engine or loaded.engine, address=address, fresh=fresh, json=json)
+
+
+def _curate(path: Path, overrides: list[str], *, engine: str | None, address: str | None, json: bool) -> None:
+    from dataclasses import replace
+
+    from plait.cli.data.curate import carry_out, job_of_recipe
+    from plait.cli.data.recipe import read
+
+    typer.echo(f"{path.stem} is a Data-Juicer recipe: done as by `plait data run`", err=True)
+    found = read(path, overrides)
+    found = replace(found, export_path=found.export_path or Path(f"{found.project}.jsonl"))
+    job = job_of_recipe(found)
+    carry_out(job, engine=engine or found.engine, address=address, workers=found.processes, report=False, json=json)
+
+
+def _without_stages(option: str) -> UsageError:
+    from plait.errors import UsageError
+
+    hints = {
+        "--out": "the explanation lies beside the export: write export_path=FILE",
+        "--fresh": "delete the .run folder beside the export",
+    }
+    return UsageError(
+        f"{option} is for recipes of stages, and this is a Data-Juicer recipe", code="run.no-stages", hint=hints[option]
+    )
 
 
 def run_in(folder: RunFolder, recipe: Recipe, *, engine: str, address: str | None, fresh: bool, json: bool) -> None:
@@ -109,15 +147,14 @@ def _open_engine(name: str, address: str | None) -> object:
 
 def check(recipe: RecipeName, overrides: Overrides = None, *, json: Json = False) -> None:
     """Check a recipe without running it: names, types, files, references; no GPU, no network."""
-    from plait.core.recipe import load_recipe
     from plait.errors import RecipeError
 
     try:
-        loaded = load_recipe(recipe, overrides=overrides or [])
+        found = _checked(recipe, overrides or [])
     except RecipeError as error:
         if not json:
             raise
-        problems = getattr(error, "problems", [error])
+        problems = getattr(error, "problems", None) or [error]
         print_json(
             {
                 "ok": False,
@@ -126,9 +163,27 @@ def check(recipe: RecipeName, overrides: Overrides = None, *, json: Json = False
         )
         raise typer.Exit(2) from error
     if json:
-        print_json({"ok": True, "name": loaded.name, "stages": [s.name for s in loaded.ordered()]})
+        print_json({"ok": True, **found})
         return
-    typer.echo(f"{loaded.name}: fine. Stages in order: {', '.join(s.name for s in loaded.ordered())}")
+    if "stages" in found:
+        typer.echo(f"{found['name']}: fine. Stages in order: {', '.join(found['stages'])}")
+        return
+    typer.echo(f"{found['name']}: fine. Operations in order: {', '.join(found['operations'])}")
+    typer.echo(f"reads:  {', '.join(found['reads']) or 'nothing yet; say dataset_path=FILE'}")
+    typer.echo(f"writes: {found['writes'] or 'nothing yet; say export_path=FILE'}")
+    for setting in found["without_effect"]:
+        typer.echo(f"without effect here: {setting}")
+
+
+def _checked(recipe: str, overrides: list[str]) -> dict[str, Any]:
+    from plait.cli.data.recipe import check as check_operations
+    from plait.cli.data.recipe import juicer_path
+    from plait.core.recipe import load_recipe
+
+    if (path := juicer_path(recipe)) is not None:
+        return check_operations(path, overrides)
+    loaded = load_recipe(recipe, overrides=overrides)
+    return {"name": loaded.name, "stages": [stage.name for stage in loaded.ordered()]}
 
 
 def new(
@@ -137,14 +192,18 @@ def new(
 ) -> None:
     """Copy a shipped recipe to edit."""
     from plait.core.recipe import shipped_recipe
+    from plait.data.juicer import shipped_juicer_recipes
     from plait.errors import UsageError
 
-    source = shipped_recipe(template)
+    operations = shipped_juicer_recipes().get(template)
+    source = operations or shipped_recipe(template)
     target = path or Path(source.name)
     if target.exists():
         raise UsageError("the file exists already", code="new.exists", where=str(target), hint="name another path")
     target.write_bytes(source.read_bytes())
-    typer.echo(f"wrote {target}; edit it, then: plait run {target}")
+    verb = "run" if operations is None else "data run"
+    data = "" if operations is None else " -d DATA"
+    typer.echo(f"wrote {target}; edit it, then: plait {verb} {target}{data}")
 
 
 def schema() -> None:

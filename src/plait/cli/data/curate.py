@@ -71,7 +71,7 @@ def run(
     from dataclasses import replace
 
     read = recipe_of(recipe, dataset, export)
-    job = replace(_job(read, compat=compat == "data-juicer"), study=study, max_bad_fraction=max_bad)
+    job = replace(job_of_recipe(read, compat=compat == "data-juicer"), study=study, max_bad_fraction=max_bad)
     carry_out(
         job, engine=engine or read.engine, address=address, workers=workers or read.processes, report=report, json=json
     )
@@ -172,7 +172,7 @@ def ops(
 
 def job_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None) -> CurationJob:
     """A recipe as a job; what it asks for without effect here is said once."""
-    return _job(recipe_of(recipe, dataset, export), compat=False)
+    return job_of_recipe(recipe_of(recipe, dataset, export))
 
 
 def recipe_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None) -> JuicerRecipe:
@@ -188,7 +188,8 @@ def recipe_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path |
     return replace(read, export_path=export or read.export_path or Path(f"{read.project}.jsonl"))
 
 
-def _job(read: JuicerRecipe, *, compat: bool) -> CurationJob:
+def job_of_recipe(read: JuicerRecipe, *, compat: bool = False) -> CurationJob:
+    """The job that a recipe asks for; what it asks for without effect here is said once."""
     from plait.data.curation import CurationJob
 
     if unheeded := without_effect(read):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from plait.cli.data.rejects import tell, temporary
 from plait.cli.output import Json, examples, print_json, print_table
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def analyze(recipe: Recipe, *, dataset: Dataset = None, report: Page = None, jso
     from plait.data.study.report import describe_analysis
 
     job = job_of(recipe, dataset)
-    with _rejects() as quarantine:
+    with temporary() as quarantine:
         found = measure(job.batches(quarantine), read_ops(job.ops), text_key=job.text_key)
-        _tell_rejects(quarantine.counts)
+        tell(quarantine.counts)
     page = StageReport()
     describe_analysis(found, page)
     _show(found.to_json(), page, report, json=json, title=job.where)
@@ -88,11 +89,10 @@ def suggest(
     json: Json = False,
 ) -> None:
     """Suggest thresholds, each with its evidence, from the numbers of a study."""
+    from plait.cli.data.suggested import refuse_existing
     from plait.core.figures import StageReport
     from plait.data.study import suggest as rules
     from plait.data.study.report import describe_suggestions
-
-    from plait.cli.data.suggested import refuse_existing
 
     refuse_existing(write)
     asked = _what_if(run)
@@ -125,11 +125,10 @@ def tune(
     json: Json = False,
 ) -> None:
     """Search thresholds (and mixture weights) on the numbers of a study; nothing is measured again."""
+    from plait.cli.data.suggested import refuse_existing
     from plait.core.figures import StageReport
     from plait.data.study.report import describe_tuning
     from plait.data.study.tune import tune as search
-
-    from plait.cli.data.suggested import refuse_existing
     from plait.errors import UsageError
 
     refuse_existing(write)
@@ -166,9 +165,9 @@ def sketch(
 
     job = job_of(recipe, dataset)
     secret = secret_file.read_text().strip()
-    with _rejects() as quarantine:
+    with temporary() as quarantine:
         made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
-        _tell_rejects(quarantine.counts)
+        tell(quarantine.counts)
     made = private(made, epsilon) if epsilon is not None else made
     out.parent.mkdir(parents=True, exist_ok=True)
     made.write(out)
@@ -268,17 +267,6 @@ def _labels(path: Path) -> dict[str, bool]:
                 )
             found[row["id"]] = words[row["good"].lower()]
         return found
-
-
-def _rejects() -> Any:
-    from plait.cli.data.rejects import temporary
-
-    return temporary()
-
-
-def _tell_rejects(counts: dict[str, int]) -> None:
-    for reason, count in counts.items():
-        typer.echo(f"left out {count:,}: {reason}", err=True)
 
 
 def _show(found: Any, page: StageReport, report: Path | None, *, json: bool, title: str) -> None:
