@@ -132,7 +132,8 @@ def visit(
         assert isinstance(step.op, Barrier)
         keys[step.index] = dict(step.op.keys(batch))
         spent[step.index] = Spent.since(clock, len(batch), len(batch))
-    return Visit(batch, came_in.hstack(notes.frame()), keys, notes.samples(), spent)
+    fates = pl.DataFrame([*came_in.get_columns(), *notes.frame().get_columns()])
+    return Visit(batch, fates, keys, notes.samples(), spent)
 
 
 def _identity(frame: pl.DataFrame) -> pl.DataFrame:
