@@ -1,0 +1,523 @@
+"""`plait data` and Data-Juicer recipes on the command line, as a person and a program use them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pytest
+from filelock import FileLock
+
+from plait.cli.main import main
+
+WORDS = (
+    "river mountain harvest letter window garden morning station village paper winter answer silver bridge market "
+    "story music kitchen island captain forest signal method reason number office teacher student doctor engine"
+).split()
+RECIPE = """dataset_path: pages.jsonl
+export_path: clean.jsonl
+np: 1
+process:
+  - whitespace_normalization_mapper:
+  - text_length_filter: {min_len: 50}
+  - words_num_filter: {min_num: 10}
+  - alphanumeric_filter: {min_ratio: 0.5}
+  - document_deduplicator:
+  - document_minhash_deduplicator: {jaccard_threshold: 0.7}
+"""
+ROWS, KEPT = 65, 61
+
+
+class Shown(NamedTuple):
+    """What a command printed."""
+
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        """The first table, by the names in its header."""
+        lines = [line.split("\t") for line in self.out.splitlines() if "\t" in line]
+        return [dict(zip(lines[0], line, strict=True)) for line in lines[1:] if len(line) == len(lines[0])]
+
+
+Plait = Callable[..., Shown]
+
+
+def sentences(seed: int, count: int) -> str:
+    chosen = random.Random(seed)
+    return " ".join(" ".join(chosen.choices(WORDS, k=9)).capitalize() + "." for _ in range(count))
+
+
+def corpus() -> list[dict[str, str]]:
+    """60 different texts, and five rows that are short, oddly spaced, copies, or symbols."""
+    rows = [
+        {"id": f"d{n:02}", "text": sentences(n, 3 + n % 7), "source": "web" if n % 2 else "books"} for n in range(60)
+    ]
+    return [
+        *rows,
+        {"id": "short", "text": "Too short.", "source": "web"},
+        {"id": "spaces", "text": f"An\u00a0odd {sentences(99, 4)}", "source": "web"},
+        {"id": "copy", "text": rows[5]["text"], "source": "web"},
+        {"id": "near", "text": rows[6]["text"] + " Again.", "source": "books"},
+        {"id": "symbols", "text": "#$%& " * 60, "source": "web"},
+    ]
+
+
+def write_lines(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def plait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Plait:
+    """Runs a command in a folder that holds the corpus and the recipe."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    write_lines(tmp_path / "pages.jsonl", corpus())
+    (tmp_path / "r.yaml").write_text(RECIPE)
+
+    def call(*arguments: str, ok: int = 0) -> Shown:
+        monkeypatch.setattr(sys, "argv", ["plait", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        shown = Shown(*capsys.readouterr())
+        assert (left.value.code or 0) == ok, shown.out + shown.err
+        assert "Traceback" not in shown.err
+        return shown
+
+    return call
+
+
+@pytest.fixture
+def studied(plait: Plait) -> Plait:
+    """The same after a run that measured everything."""
+    plait("data", "run", "r.yaml", "--study")
+    return plait
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["run", "explain", "ops", "why", "diff", "sample", "analyze", "suggest", "tune", "sketch", "agree", "quality"]
+    + ["index", "index add", "index find", "index show"],
+)  # fmt: skip
+def test_every_help_ends_with_examples_of_the_verb(plait, verb):
+    text = plait("data", *verb.split(), "--help").out
+    assert f"plait data {verb} " in text.split("Examples")[1]
+
+
+def test_the_group_shows_its_verbs_and_examples(plait):
+    text = plait("data", "--help").out
+    assert all(f" {verb} " in text for verb in ("run", "why", "suggest", "index"))
+    assert "plait data run web" in text.split("Examples")[1]
+
+
+# run
+
+
+def test_run_says_what_each_operation_did(plait, tmp_path):
+    shown = plait("data", "run", "r.yaml")
+    assert f"kept {KEPT} of {ROWS}" in shown.out
+    rows = {row["operation"]: row for row in shown.table}
+    assert rows["text_length_filter"]["keeps"] == "text_len in [50, …]"
+    assert rows["text_length_filter"]["rows"] == str(ROWS)
+    assert [rows[name]["dropped"] for name in rows] == ["", "1", "0", "1", "1", "1"]
+    assert len((tmp_path / "clean.jsonl").read_text().splitlines()) == KEPT
+    assert "plait data why clean.run ID" in shown.out
+
+
+def test_run_again_reuses_and_tells_the_same_drops(plait):
+    first, second = plait("data", "run", "r.yaml"), plait("data", "run", "r.yaml")
+    assert {row["rows"] for row in second.table} == {"reused"}
+    assert [row["dropped"] for row in second.table] == [row["dropped"] for row in first.table]
+
+
+def test_run_for_a_program(plait):
+    told = plait("data", "run", "r.yaml", "--json").json
+    assert (told["read"], told["kept"], told["export"], told["folder"]) == (ROWS, KEPT, "clean.jsonl", "clean.run")
+    assert sum(op["dropped"] or 0 for op in told["ops"]) == ROWS - KEPT
+    assert told["ops"][0]["dropped"] is None
+
+
+def test_two_uses_of_a_filter_are_counted_apart(plait, tmp_path):
+    (tmp_path / "twice.yaml").write_text(
+        RECIPE.replace("  - words_num_filter: {min_num: 10}", "  - text_length_filter: {max_len: 300}")
+    )
+    plait("data", "run", "twice.yaml")
+    again = plait("data", "run", "twice.yaml").table
+    long = sum(len(row["text"]) > 300 for row in corpus() if row["id"] != "copy")
+    assert int(again[1]["dropped"]) == 1
+    assert long - 1 <= int(again[2]["dropped"]) <= long + 1
+
+
+def test_run_of_a_shipped_recipe(plait, tmp_path):
+    shown = plait("data", "run", "web", "-d", "pages.jsonl", "-o", "out/web.jsonl")
+    assert "language_id_score_filter" in {row["operation"] for row in shown.table}
+    assert (tmp_path / "out" / "web.jsonl").exists()
+    assert (tmp_path / "out" / "web.run" / "summary.json").exists()
+
+
+def test_run_says_what_a_recipe_asks_for_without_effect(plait, tmp_path):
+    extra = "use_cache: true\nexport_shard_size: 1000\nexport_type: parquet\nopen_tracer: true\n"
+    (tmp_path / "more.yaml").write_text(extra + RECIPE)
+    said = plait("data", "run", "more.yaml").err
+    assert said.startswith("without effect here: use_cache: finished work is always kept")
+    for key in ("export_shard_size", "export_type", "open_tracer"):
+        assert f"; {key}: " in said
+
+
+def test_bad_records_are_counted_and_too_many_stop(plait, tmp_path):
+    with (tmp_path / "pages.jsonl").open("a") as file:
+        file.write("{broken\n")
+    plait("data", "run", "r.yaml", ok=1)
+    shown = plait("data", "run", "r.yaml", "--max-bad", "0.05")
+    assert "set aside 1: not JSON (see clean.run/quarantine.jsonl)" in shown.out
+
+
+def test_a_page_of_figures_is_drawn_when_asked_for_and_never_stale(plait, tmp_path):
+    assert "report: clean.run/report.html" in plait("data", "run", "r.yaml", "--report").err
+    assert "words_num_filter" in (tmp_path / "clean.run" / "report.html").read_text()
+    plait("data", "run", "r.yaml")
+    assert not (tmp_path / "clean.run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "code", "message"),
+    [
+        (("pages.jsonl", "pgs.jsonl"), (), 1, "error: pgs.jsonl: no such file or folder [data.not-found]"),
+        (
+            ("text_length_filter", "text_lenth_filter"),
+            (),
+            2,
+            'bad.yaml:6: no operation is called "text_lenth_filter"; did you mean "text_length_filter"? '
+            "[recipe.unknown-op]",
+        ),
+        (
+            ("min_len", "mn_len"),
+            (),
+            2,
+            'bad.yaml:6: unknown key "mn_len" of text_length_filter; did you mean "min_len"',
+        ),
+        (("dataset_path: pages.jsonl", ""), (), 2, "does not say what to read (dataset_path)"),
+        (("", ""), ("--engine", "lokal"), 2, 'did you mean "local"? [engine.unknown]'),
+    ],
+)
+def test_errors_of_a_run_are_one_line(plait, tmp_path, change, arguments, code, message):
+    (tmp_path / "bad.yaml").write_text(RECIPE.replace(*change) if change[0] else RECIPE)
+    shown = plait("data", "run", "bad.yaml", *arguments, ok=code)
+    assert message in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""
+
+
+def test_an_unknown_recipe_names_the_shipped_ones(plait):
+    assert 'did you mean "web"? [recipe.unknown]' in plait("data", "run", "webb", ok=2).err
+
+
+def test_two_processes_do_not_work_in_one_folder(plait, tmp_path):
+    (tmp_path / "clean.run").mkdir()
+    with FileLock(tmp_path / "clean.run" / ".lock"):
+        assert "another process curates into this folder" in plait("data", "run", "r.yaml", ok=1).err
+
+
+# explain, ops
+
+
+def test_explain_forecasts_and_stands_beside_the_run(plait):
+    before = plait("data", "explain", "r.yaml", "-o", "other.jsonl")
+    assert "then over all rows: document_deduplicator" in before.out
+    rows = {row["operation"]: row for row in before.table}
+    assert rows["text_length_filter"]["keeps"] == "98.5 %"
+    assert rows["text_length_filter"]["kept in the run"] == ""
+    plait("data", "run", "r.yaml", "-o", "other.jsonl")
+    after = {row["operation"]: row for row in plait("data", "explain", "r.yaml", "-o", "other.jsonl").table}
+    assert after["text_length_filter"]["kept in the run"] == "98.5 %"
+    told = plait("data", "explain", "r.yaml", "-o", "other.jsonl", "--json").json
+    assert told["operations"][1]["actual_keeps"] == pytest.approx(64 / 65)
+
+
+def test_ops_lists_and_searches(plait):
+    everything = plait("data", "ops", "--json").json
+    found = plait("data", "ops", "repetition", "--json").json
+    assert "word_repetition_filter" in {op["name"] for op in found}
+    assert 0 < len(found) < len(everything)
+    assert plait("data", "ops", "repetition").out.count("\n") == len(found)
+    assert "no operation has" in plait("data", "ops", "no such thing", ok=2).err
+
+
+# why, diff, sample
+
+
+def test_why_names_the_number_the_threshold_and_the_copy(studied):
+    dropped = studied("data", "why", "clean.jsonl", "short").out
+    assert dropped.startswith("short: dropped by text_length_filter: text_len = 10; it keeps text_len in [50, …]")
+    copy = studied("data", "why", "clean.run", "copy").out
+    assert copy.startswith("copy: dropped by document_deduplicator: exact = 1, like d05")
+    changed = studied("data", "why", "clean.run", "spaces").out
+    assert "changed by whitespace_normalization_mapper:\n  - An\u00a0odd" in changed
+    assert "\n  + An odd" in changed
+    [told] = studied("data", "why", "clean.run", "near", "--json").json
+    assert told["fate"]["duplicate_of"] == "d06"
+
+
+def test_why_of_nothing_is_a_usage_error(studied):
+    assert 'there is no row "d060"; did you mean "d' in studied("data", "why", "clean.run", "d060", ok=2).err
+    assert "there is no curation at nothing.jsonl" in studied("data", "why", "nothing.jsonl", "x", ok=2).err
+
+
+def test_diff_counts_changed_fates(studied, tmp_path):
+    assert "every row has the same fate" in studied("data", "diff", "clean.run", "clean.jsonl").out
+    (tmp_path / "s.yaml").write_text(RECIPE.replace("min_len: 50", "min_len: 300"))
+    studied("data", "run", "s.yaml", "-o", "strict.jsonl")
+    shown = studied("data", "diff", "clean.run", "strict.run")
+    assert shown.table[0] | {"rows": "", "example": ""} == {
+        "before": "kept", "after": "text_length_filter", "rows": "", "example": "",
+    }  # fmt: skip
+    told = studied("data", "diff", "clean.run", "strict.run", "--json").json
+    assert int(shown.table[0]["rows"]) == told[0]["rows"] > 1
+    assert "there is no curation" in studied("data", "diff", "clean.run", "gone.run", ok=2).err
+
+
+def test_sample_of_a_file_and_of_a_run(studied):
+    rows = studied("data", "sample", "pages.jsonl", "-n", "3", "--json").json
+    assert len(rows) == 3
+    assert rows == studied("data", "sample", "pages.jsonl", "-n", "3", "--json").json
+    assert rows != studied("data", "sample", "pages.jsonl", "-n", "3", "--seed", "1", "--json").json
+    assert rows[0]["text"] in studied("data", "sample", "pages.jsonl", "-n", "3").out
+    shown = studied("data", "sample", "clean.run", "--dropped-by", "text_length_filter").out
+    assert shown.startswith("id=short ")
+    assert len(shown.splitlines()) == 1
+    wrong = studied("data", "sample", "clean.run", "--dropped-by", "text_lenth_filter", ok=2).err
+    assert 'did you mean "text_length_filter"' in wrong
+    assert "no such file or folder" in studied("data", "sample", "gone.jsonl", ok=1).err
+
+
+# analyze, suggest, tune
+
+
+def test_analyze_measures_without_a_run(plait, tmp_path):
+    shown = plait("data", "analyze", "r.yaml", "--report", "pages/a.html")
+    assert shown.out.startswith(f"{ROWS} texts")
+    assert {row["stat"] for row in shown.table} >= {"text_len", "num_words", "alnum_ratio"}
+    assert "text_len" in (tmp_path / "pages" / "a.html").read_text()
+    assert plait("data", "analyze", "r.yaml", "--json").json["overall"]["rows"] == ROWS
+    assert not (tmp_path / "clean.run").exists()
+
+
+@pytest.mark.parametrize(
+    "rule", [(), ("--method", "k-sigma", "--k", "2"), ("--method", "quantiles", "--cut", "0.1"), ("--keep", "0.6")]
+)
+def test_suggest_says_what_it_would_keep(studied, rule):
+    shown = studied("data", "suggest", "clean.run", *rule)
+    assert {row["setting"] for row in shown.table} == {"min_len", "min_num", "min_ratio"} | (
+        {"max_len", "max_num", "max_ratio"} if "k-sigma" in rule else set()
+    )
+    found = studied("data", "suggest", "clean.run", *rule, "--json").json
+    assert f"would keep {found['after']['overall']['kept']} of {ROWS} rows" in shown.out
+
+
+def test_a_written_suggestion_runs_and_keeps_what_it_promised(studied, tmp_path):
+    found = studied("data", "suggest", "clean.run", "--keep", "0.6", "--write", "better.yaml", "--json")
+    assert "plait data diff clean.run better.run" in found.err
+    promised = found.json["after"]["overall"]["kept"]
+    told = studied("data", "run", "better.yaml", "--json").json
+    assert told["export"] == "better.jsonl"
+    by_filters = sum(op["dropped"] for op in told["ops"] if op["name"].endswith("_filter"))
+    assert ROWS - by_filters == promised < KEPT
+    assert (tmp_path / "better.yaml").read_text().startswith("# keep 60 % of rows: would keep ")
+    # It never takes the place of a recipe.
+    again = studied("data", "suggest", "clean.run", "--keep", "0.6", "--write", "better.yaml", ok=2)
+    assert "better.yaml: the file exists already" in again.err
+
+
+def test_suggest_from_labels(studied, tmp_path):
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerows([("id", "good"), *((f"d{n:02}", "yes") for n in range(20)), ("short", "no"), ("symbols", "no")])
+    assert "22 labels" in studied("data", "suggest", "clean.run", "--labels", "labels.csv").out
+    (tmp_path / "labels.csv").write_text("id,good\nshort,maybe\n")
+    wrong = studied("data", "suggest", "clean.run", "--labels", "labels.csv", ok=2).err
+    assert 'labels.csv:2: "maybe" is neither true nor false' in wrong
+    assert "gone.csv" in studied("data", "suggest", "clean.run", "--labels", "gone.csv", ok=2).err
+
+
+def test_suggest_needs_a_study(plait):
+    plait("data", "run", "r.yaml")
+    assert "study" in plait("data", "suggest", "clean.run", ok=1).err
+    assert "there is no curation" in plait("data", "suggest", "gone.run", ok=2).err
+
+
+def test_tune_searches_and_writes_a_recipe_that_runs(studied):
+    pytest.importorskip("optuna")
+    arguments = ("data", "tune", "clean.run", "--quality", "alnum_ratio", "--trials", "8")
+    shown = studied(*arguments, "--write", "tuned.yaml")
+    assert "after 8 trials" in shown.out
+    best = studied(*arguments, "--json").json
+    told = studied("data", "run", "tuned.yaml", "--json").json
+    by_filters = sum(op["dropped"] for op in told["ops"] if op["name"].endswith("_filter"))
+    assert 1 - by_filters / ROWS == pytest.approx(best["best"]["volume"])
+    assert "a recipe weighs files" in studied(*arguments, "--mixture", "--write", "m.yaml", ok=2).err
+    assert 'no column "quality"' in studied("data", "tune", "clean.run", "--quality", "quality", ok=1).err
+
+
+# sketch, agree, quality
+
+
+def test_owners_agree_from_sketches(plait, tmp_path):
+    (tmp_path / "key").write_text("a secret that both know")
+    for owner in ("north", "south"):
+        shown = plait("data", "sketch", "r.yaml", "--owner", owner, "--secret-file", "key", "-o", f"out/{owner}.sketch")
+        assert f"about {ROWS} rows" in shown.out
+    shown = plait("data", "agree", "r.yaml", "out/north.sketch", "out/south.sketch")
+    assert "text_length_filter" in shown.out
+    assert plait("data", "agree", "r.yaml", "out/north.sketch", "out/south.sketch", "--json").json
+    assert "needs two owners" in plait("data", "agree", "r.yaml", "out/north.sketch", ok=2).err
+    arguments = ("data", "sketch", "r.yaml", "--owner", "x", "--out", "x.sketch", "--secret-file")
+    assert "gone" in plait(*arguments, "gone", ok=2).err
+    told = plait(*arguments, "key", "--epsilon", "5", "--json").json
+    assert told["bytes"] == (tmp_path / "x.sketch").stat().st_size
+    assert told["epsilon"] == 5
+
+
+def test_quality_learns_and_is_measured_on_held_out_texts(plait, tmp_path):
+    write_lines(tmp_path / "good.jsonl", [{"text": row["text"]} for row in corpus()[:60]])
+    write_lines(tmp_path / "bad.jsonl", [{"text": f"click here buy now {n} cheap pills casino"} for n in range(60)])
+    shown = plait("data", "quality", "good.jsonl", "bad.jsonl", "-o", "models/q.npz")
+    assert "precision 1.000, recall 1.000" in shown.out
+    assert (tmp_path / "models" / "q.npz").exists()
+    assert plait("data", "quality", "good.jsonl", "bad.jsonl", "--json").json["model"] == "quality.npz"
+    assert "no such file or folder" in plait("data", "quality", "good.jsonl", "gone.jsonl", ok=1).err
+
+
+# index
+
+
+def test_an_index_knows_what_was_released(plait, tmp_path):
+    rows = corpus()
+    write_lines(tmp_path / "2026-05.jsonl", rows[:40])
+    write_lines(tmp_path / "2026-06.jsonl", rows[40:])
+    assert "40 documents more, 40 in all" in plait("data", "index", "add", "seen.index", "2026-05.jsonl").out
+    told = plait("data", "index", "add", "seen.index", "2026-05.jsonl", "2026-06.jsonl", "--json").json
+    assert (told["added"], told["documents"], told["releases"]) == (25, 65, ["2026-05", "2026-06"])
+    shown = plait("data", "index", "find", "seen.index", "2026-06.jsonl", "--before", "2026-06", "-o", "m/like.parquet")
+    assert [(row["id"], row["like"], row["release"]) for row in shown.table] == [
+        ("copy", "d05", "2026-05"), ("near", "d06", "2026-05"),
+    ]  # fmt: skip
+    assert "2 of 25 rows are like a document of seen.index" in shown.out
+    assert pl.read_parquet(tmp_path / "m" / "like.parquet")["id"].to_list() == ["copy", "near"]
+    found = plait("data", "index", "find", "seen.index", "pages.jsonl", "-n", "1", "--json").json
+    assert found["rows"] == ROWS
+    assert len(found["matches"]) >= found["alike"] > 60
+    cut = plait("data", "index", "find", "seen.index", "pages.jsonl", "-n", "1")
+    assert f"… and {len(found['matches']) - 1} matches more" in cut.out
+
+
+def test_an_index_says_how_it_compares_and_keeps_to_it(plait, tmp_path):
+    plait("data", "index", "add", "i", "pages.jsonl", "--release", "one", "--threshold", "0.8", "--window", "3")
+    told = plait("data", "index", "show", "i", "--json").json
+    assert (told["threshold"], told["window"], told["releases"]) == (0.8, 3, ["one"])
+    assert told["bytes"] > 10_000
+    assert "threshold: 0.8\n" in plait("data", "index", "show", "i").out
+    wrong = plait("data", "index", "add", "i", "pages.jsonl", "--window", "5", ok=2).err
+    assert "the index has window 3, not 5" in wrong
+    assert "there is no index in gone" in plait("data", "index", "find", "gone", "pages.jsonl", ok=1).err
+    assert "there is no index in gone" in plait("data", "index", "show", "gone", ok=1).err
+    plait("data", "index", "add", "new.index", "gone.jsonl", ok=1)
+    assert not (tmp_path / "new.index").exists()
+
+
+def test_a_recipe_drops_what_an_index_holds(plait, tmp_path):
+    write_lines(tmp_path / "old.jsonl", corpus()[:10])
+    plait("data", "index", "add", "seen.index", "old.jsonl")
+    (tmp_path / "i.yaml").write_text("process:\n  - index_deduplicator: {path: seen.index}\n")
+    told = plait("data", "run", "i.yaml", "-d", "pages.jsonl", "--json").json
+    assert told["ops"][0]["dropped"] == 12
+    assert told["export"] == "i.jsonl"
+
+
+# Recipes of Data-Juicer's form where recipes of stages stand
+
+
+def test_plait_run_does_what_data_run_does(plait, tmp_path):
+    shown = plait("run", "r.yaml")
+    assert shown.err == "r is a Data-Juicer recipe: done as by `plait data run`\n"
+    assert f"kept {KEPT} of {ROWS}" in shown.out
+    first = (tmp_path / "clean.jsonl").read_bytes()
+    plait("data", "run", "r.yaml", "-o", "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == first
+    assert not (tmp_path / "runs").exists()
+
+
+def test_plait_run_changes_settings(plait):
+    told = plait(
+        "run", "r.yaml", "export_path=b.jsonl", "np=2", "process.text_length_filter.min_len=300",
+        "process.words_num_filter@2.max_num=50", "--json",
+    ).json  # fmt: skip
+    assert (told["export"], told["ops"][1]["keeps"]) == ("b.jsonl", "text_len in [300, …]")
+    assert told["ops"][2]["settings"] == {"max_num": 50}
+    shipped = plait("run", "web", "dataset_path=pages.jsonl", "export_path=w.jsonl", "--json").json
+    assert shipped["read"] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("steps=3",), '"steps" cannot be set here; known: dataset_path, export_path, np, process'),
+        (("np",), '"np" has no value'),
+        (("np=0",), "np is a whole number from 1"),
+        (("process.text_lenth_filter.min_len=3",), 'did you mean "text_length_filter"?'),
+        (("process.text_length_filter.mn_len=3",), 'did you mean "min_len"?'),
+        (("process.text_length_filter.min_len=x",), "min_len: Input should be a valid integer"),
+        (("--out", "x"), "--out is for recipes of stages"),
+        (("--fresh",), "--fresh is for recipes of stages"),
+    ],
+)
+def test_wrong_overrides_stop_before_any_work(plait, tmp_path, arguments, message):
+    assert message in plait("run", "r.yaml", *arguments, ok=2).err
+    assert not (tmp_path / "clean.run").exists()
+
+
+def test_an_operation_that_stands_twice_is_named_by_its_place(plait, tmp_path):
+    (tmp_path / "twice.yaml").write_text(RECIPE + "  - text_length_filter: {max_len: 9000}\n")
+    wrong = plait("check", "twice.yaml", "process.text_length_filter.max_len=1", ok=2).err
+    assert "stands in the recipe 2 times; say which by its place: process.text_length_filter@1.…, " in wrong
+    told = plait("run", "twice.yaml", "process.text_length_filter@6.max_len=10000", "--json").json
+    assert [op["settings"] for op in told["ops"] if op["name"] == "text_length_filter"] == [
+        {"min_len": 50}, {"max_len": 10000},
+    ]  # fmt: skip
+
+
+def test_plait_check_finds_what_is_wrong_without_work(plait, tmp_path):
+    shown = plait("check", "r.yaml")
+    assert shown.out.startswith("r: fine. Operations in order: whitespace_normalization_mapper, text_length_filter, ")
+    assert "reads:  pages.jsonl\nwrites: clean.jsonl" in shown.out
+    assert plait("check", "r.yaml", "--json").json["operations"][1] == "text_length_filter"
+    assert "reads:  nothing yet" in plait("check", "web").out
+    (tmp_path / "bad.yaml").write_text(RECIPE.replace("min_num", "mn_num").replace("min_len: 50", "min_len: x"))
+    problems = plait("check", "bad.yaml", "--json", ok=2).json["problems"]
+    assert [problem["where"] for problem in problems] == ["bad.yaml:6", "bad.yaml:7"]
+    (tmp_path / "gone.yaml").write_text(RECIPE.replace("pages.jsonl", "a.jsonl b.jsonl"))
+    problems = plait("check", "gone.yaml", "--json", ok=2).json["problems"]
+    assert [problem["message"] for problem in problems] == [
+        f"gone.yaml:1: {name}.jsonl: no such file or folder [recipe.missing-file]" for name in "ab"
+    ]
+    typed = plait("check", "r.yaml", "dataset_path=gone.jsonl", ok=2).err
+    assert typed == "error: command line: gone.jsonl: no such file or folder [recipe.missing-file]\n"
+    # Names on the hub and addresses are not asked for.
+    assert plait("check", "r.yaml", "dataset_path=hf://datasets/owner/name", "--json").json["ok"]
+    assert not (tmp_path / "clean.run").exists()
+
+
+def test_new_copies_a_shipped_recipe_of_operations(plait, tmp_path):
+    assert "plait data run mine.yaml -d DATA" in plait("new", "web", "mine.yaml").out
+    assert "words_num_filter" in (tmp_path / "mine.yaml").read_text()
+    assert plait("data", "run", "mine.yaml", "-d", "pages.jsonl", "--json").json["read"] == ROWS
