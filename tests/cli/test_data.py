@@ -16,10 +16,11 @@ from filelock import FileLock
 
 from plait.cli.main import main
 
-WORDS = (
-    "river mountain harvest letter window garden morning station village paper winter answer silver bridge market "
-    "story music kitchen island captain forest signal method reason number office teacher student doctor engine"
-).split()
+WORDS = [
+    "river", "mountain", "harvest", "letter", "window", "garden", "morning", "station", "village", "paper", "winter",
+    "answer", "silver", "bridge", "market", "story", "music", "kitchen", "island", "captain", "forest", "signal",
+    "method", "reason", "number", "office", "teacher", "student", "doctor", "engine",
+]  # fmt: skip
 RECIPE = """dataset_path: pages.jsonl
 export_path: clean.jsonl
 np: 1
@@ -107,9 +108,11 @@ def studied(plait: Plait) -> Plait:
 
 @pytest.mark.parametrize(
     "verb",
-    ["run", "explain", "ops", "why", "diff", "sample", "analyze", "suggest", "tune", "sketch", "agree", "quality"]
-    + ["index", "index add", "index find", "index show"],
-)  # fmt: skip
+    [
+        *("run", "explain", "ops", "why", "diff", "sample", "analyze", "suggest", "tune", "sketch", "agree", "quality"),
+        *("index", "index add", "index find", "index show"),
+    ],
+)
 def test_every_help_ends_with_examples_of_the_verb(plait, verb):
     text = plait("data", *verb.split(), "--help").out
     assert f"plait data {verb} " in text.split("Examples")[1]
