@@ -232,6 +232,14 @@ def test_two_processes_do_not_work_in_one_folder(plait, tmp_path):
         assert "another process curates into this folder" in plait("data", "run", "r.yaml", ok=1).err
 
 
+def test_an_interrupt_says_how_to_go_on(plait, monkeypatch):
+    def interrupted(*_given: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plait.data.curation.curate", interrupted)
+    assert "the same command goes on where it stopped" in plait("data", "run", "r.yaml", ok=130).err
+
+
 # explain, ops
 
 
@@ -266,10 +274,22 @@ def test_why_names_the_number_the_threshold_and_the_copy(studied):
     copy = studied("data", "why", "clean.run", "copy").out
     assert copy.startswith("copy: dropped by document_deduplicator: exact = 1, like d05")
     changed = studied("data", "why", "clean.run", "spaces").out
-    assert "changed by whitespace_normalization_mapper:\n  - An\u00a0odd" in changed
+    assert "changed by whitespace_normalization_mapper:\n  - An\\xa0odd" in changed
     assert "\n  + An odd" in changed
     [told] = studied("data", "why", "clean.run", "near", "--json").json
     assert told["fate"]["duplicate_of"] == "d06"
+
+
+def test_why_tells_of_a_chain_of_copies(plait, tmp_path):
+    words = sentences(1, 6).split()
+    # Each is like the next, and the last is no longer like the first.
+    write_lines(
+        tmp_path / "chain.jsonl", [{"id": f"c{n}", "text": " ".join(words[4 * n : 4 * n + 34])} for n in range(5)]
+    )
+    (tmp_path / "c.yaml").write_text("process:\n  - document_minhash_deduplicator: {jaccard_threshold: 0.7}\n")
+    plait("data", "run", "c.yaml", "-d", "chain.jsonl")
+    assert "like c0; it keeps one of each" in plait("data", "why", "c.run", "c1").out
+    assert "like c0 through others that are like both; it keeps" in plait("data", "why", "c.run", "c4").out
 
 
 def test_why_of_nothing_is_a_usage_error(studied):
@@ -383,6 +403,14 @@ def test_owners_agree_from_sketches(plait, tmp_path):
     shown = plait("data", "agree", "r.yaml", "out/north.sketch", "out/south.sketch")
     assert "text_length_filter" in shown.out
     assert plait("data", "agree", "r.yaml", "out/north.sketch", "out/south.sketch", "--json").json
+    told = plait(
+        "data", "agree", "r.yaml", "out/north.sketch", "out/south.sketch", "--rule", "spread", "--write", "agreed.yaml",
+        "--json",
+    ).json  # fmt: skip
+    [agreed] = [one for one in told["filters"] if one["filter"] == "alphanumeric_filter"]
+    ran = plait("data", "run", "agreed.yaml", "--json").json
+    assert ran["ops"][3]["settings"] == agreed["settings"]
+    assert ran["export"] == "clean.jsonl"
     assert "needs two owners" in plait("data", "agree", "r.yaml", "out/north.sketch", ok=2).err
     arguments = ("data", "sketch", "r.yaml", "--owner", "x", "--out", "x.sketch", "--secret-file")
     assert "gone" in plait(*arguments, "gone", ok=2).err

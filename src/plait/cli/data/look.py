@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +43,7 @@ def why(
         if fate["kept"]:
             typer.echo(f"{name}: kept")
         else:
-            copy = f", like {fate['duplicate_of']}" if fate.get("duplicate_of") else ""
+            copy = f", like {fate['duplicate_of']}{_through(fate, run)}" if fate.get("duplicate_of") else ""
             number = f": {fate['stat']} = {fate['value']:.4g}" if "value" in fate else ""
             typer.echo(f"{name}: dropped by {fate['dropped_by']}{number}{copy}; it keeps {one.keeps}")
         for key, value in fate.items():
@@ -50,8 +51,23 @@ def why(
                 typer.echo(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
         for change in one.changes:
             typer.echo(f"changed by {change.op}:")
-            typer.echo("\n".join(f"  - {line}" for line in change.before.splitlines()))
-            typer.echo("\n".join(f"  + {line}" for line in change.after.splitlines()))
+            for sign, text in (("-", change.before), ("+", change.after)):
+                for line in text.splitlines():
+                    typer.echo(f"  {sign} {_visible(line)}")
+
+
+def _through(fate: Mapping[str, Any], run: Path) -> str:
+    """What to add where a row is not as similar to the one kept as the threshold asks."""
+    from plait.data.curation import Summary
+
+    facts = next((op["facts"] for op in Summary.open(run).ops if op["name"] == fate["dropped_by"]), {})
+    chained = fate["stat"] == "jaccard" and fate["value"] < facts.get("threshold", 0.0)
+    return " through others that are like both" if chained else ""
+
+
+def _visible(line: str) -> str:
+    r"""A line in which blanks and marks that look like others, or like nothing, are spelled out: ``\xa0``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def diff(before: Run, after: Run, *, json: Json = False) -> None:
@@ -84,6 +100,7 @@ def sample(
         print_json(rows)
         return
     for row in rows:
-        typer.secho(" ".join(f"{k}={v}" for k, v in row.items() if k != "text" and v is not None), bold=True)
+        fields = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if k != "text" and v is not None}
+        typer.secho(" ".join(f"{name}={value}" for name, value in fields.items()), bold=True)
         if "text" in row:
             typer.echo(f"{row['text']}\n")

@@ -50,7 +50,10 @@ _TUNE = examples(
 _SKETCH = examples(
     ("plait data sketch recipe.yaml --owner clinic-a --secret-file key -o a.sketch", "kilobytes instead of texts"),
 )
-_AGREE = examples(("plait data agree recipe.yaml a.sketch b.sketch", "bounds for all owners, and what they share"))
+_AGREE = examples(
+    ("plait data agree recipe.yaml a.sketch b.sketch", "bounds for all owners, and what they share"),
+    ("plait data agree recipe.yaml a.sketch b.sketch --write agreed.yaml", "a recipe that every owner runs"),
+)
 _QUALITY = examples(("plait data quality good.jsonl bad.jsonl -o quality.npz", "then use quality_classifier_filter"))
 
 
@@ -184,22 +187,31 @@ def agree(
     *,
     rule: Annotated[Literal["quantiles", "spread", "k-sigma"], typer.Option(help="How bounds follow.")] = "quantiles",
     voice: Annotated[Literal["rows", "owners"], typer.Option(help="Whether a large owner weighs more.")] = "rows",
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Also write this recipe: the one given, with the bounds agreed on.")
+    ] = None,
     report: Page = None,
     json: Json = False,
 ) -> None:
     """Agree on thresholds for all owners from their sketches, and say how much they share."""
     from plait.cli.data.curate import job_of
+    from plait.cli.data.suggested import recipe_with_settings, refuse_existing
     from plait.core.figures import StageReport
     from plait.data.plan import read_ops
     from plait.data.study.agree import agree as settle
     from plait.data.study.report import describe_agreement
     from plait.data.study.sketch import CorpusSketch
 
+    refuse_existing(write)
     ops = read_ops(job_of(recipe, ["unused"], Path("unused.jsonl")).ops)
     found = settle([CorpusSketch.read(path) for path in sketches], ops, rule=rule, voice=voice)
     page = StageReport()
     describe_agreement(found, page)
     _show(found.to_json(), page, report, json=json, title="agreement")
+    if write is not None:
+        settings = {agreed.filter: agreed.settings for agreed in found.filters}
+        recipe_with_settings(recipe, settings, write, headline=page.headline)
+        typer.echo(f"wrote {write}; every owner runs: plait data run {write} -d DATA", err=True)
 
 
 def quality(

@@ -55,6 +55,32 @@ def with_settings(
     return changed
 
 
+def recipe_with_settings(
+    recipe: Path, settings: Mapping[str, Mapping[str, float | int]], path: Path, *, headline: str
+) -> None:
+    """Write a recipe file with other settings and everything else as it is, comments aside.
+
+    Args:
+        recipe: The file, or the name of a shipped one.
+        settings: As for `with_settings`.
+        path: The recipe to write.
+        headline: Stands at the top of the file.
+    """
+    from plait.core.folder import write_text
+    from plait.core.yaml import dump_yaml, load_yaml
+    from plait.data.juicer import read_juicer_recipe
+    from plait.data.plan import read_ops
+    from plait.data.study.criteria import criteria
+
+    read = read_juicer_recipe(recipe)
+    data = load_yaml(read.path).data
+    for criterion in criteria(read_ops(read.ops)):
+        if criterion.name in settings:
+            data["process"][criterion.index] = _changed(data["process"][criterion.index], settings[criterion.name])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, f"# {headline}\n{dump_yaml(data)}")
+
+
 def _changed(setting: OpSetting, changes: Mapping[str, float | int]) -> OpSetting:
     name, values = (setting, None) if isinstance(setting, str) else next(iter(setting.items()))
     return {name: {**(values or {}), **changes}}
