@@ -168,7 +168,7 @@ def check(recipe: RecipeName, overrides: Overrides = None, *, json: Json = False
     if "stages" in found:
         typer.echo(f"{found['name']}: fine. Stages in order: {', '.join(found['stages'])}")
         return
-    typer.echo(f"{found['name']}: fine. Operations in order: {', '.join(found['operations'])}")
+    typer.echo(f"{found['name']}: fine. Operations in order: {', '.join(found['operations']) or 'none'}")
     typer.echo(f"reads:  {', '.join(found['reads']) or 'nothing yet; say dataset_path=FILE'}")
     typer.echo(f"writes: {found['writes'] or 'nothing yet; say export_path=FILE'}")
     for setting in found["without_effect"]:

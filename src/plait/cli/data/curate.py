@@ -217,17 +217,25 @@ def _dropped(summary: Summary) -> list[int | None]:
     import polars as pl
 
     fates = pl.scan_parquet(summary.folder / "lineage.parquet").group_by("dropped_by", "stat").len().collect()
-    counts = {(name, stat): count for name, stat, count in fates.iter_rows()}
-    # Two uses of a filter differ in their stat; of a deduplicator they do not, and then what it read tells.
-    keys = [(op["name"], next(iter(op["stats"]), None)) for op in summary.ops]
-    return [
-        None if not op["keeps"] else op["read"] - op["kept"] if keys.count(key) > 1 else counts.get(key, 0)
-        for op, key in zip(summary.ops, keys, strict=True)
-    ]
+    found = list[int | None]()
+    for op, drops in zip(summary.ops, _may_drop(summary), strict=True):
+        own = [count for name, stat, count in fates.iter_rows() if name == op["name"] and stat in (None, *op["stats"])]
+        # Two uses of a filter differ in their stat; of a deduplicator they do not, and then what it read tells.
+        alike = [(other["name"], other["stats"]) for other in summary.ops].count((op["name"], op["stats"]))
+        found.append(None if not drops else sum(own) if alike == 1 else op["read"] - op["kept"])
+    return found
+
+
+def _may_drop(summary: Summary) -> list[bool]:
+    """By operation, whether it drops rows: mappers change them, and reducers make new ones."""
+    from plait.data.op import Barrier, Filter
+    from plait.data.plan import read_ops
+
+    return [isinstance(op, Filter | Barrier) for _, op in read_ops(summary.job.ops)]
 
 
 def _print_summary(summary: Summary, dropped: Sequence[int | None]) -> None:
-    # An operation that read nothing has none of its results made anew, unless those before it dropped everything.
+    # What read nothing has none of its results made anew, unless those before it dropped everything.
     reused = summary.kept > 0 or not any(op["read"] for op in summary.ops)
     rows = [
         [

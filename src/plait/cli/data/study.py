@@ -293,7 +293,7 @@ def _show(found: Any, page: StageReport, report: Path | None, *, json: bool, tit
     typer.echo(page.headline)
     for label, value in page.facts.items():
         typer.echo(f"  {label}: {value}")
-    for table in page.tables:
+    for table in (table for table in page.tables if table.rows):
         typer.echo(f"\n{table.title}")
         print_table(table.columns, [[_shown(value) for value in row] for row in table.rows], header=True)
     for warning in [*page.warnings, *page.notes]:
