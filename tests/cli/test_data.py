@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -238,6 +239,16 @@ def test_an_interrupt_says_how_to_go_on(plait, monkeypatch):
 
     monkeypatch.setattr("plait.data.curation.curate", interrupted)
     assert "the same command goes on where it stopped" in plait("data", "run", "r.yaml", ok=130).err
+
+
+def test_on_a_terminal_numbers_stand_below_each_other(plait, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", plait("data", "explain", "r.yaml").out).splitlines()
+    [head] = [line for line in lines if line.startswith("operation ")]
+    [row] = [line for line in lines if line.startswith("words_num_filter ")]
+    assert head.index("keeps") + len("keeps") == row.index(" %") + len(" %")
+    assert head.index("cost") == row.index("words ")
 
 
 # explain, ops

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+_NUMBER = re.compile(r"(-?[\d,.]+(e[+-]?\d+)?( %)?)?")  # or nothing
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Root = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="PLAIT_RUNS")]
@@ -40,8 +43,11 @@ def print_table(columns: list[str], rows: list[list[Any]], *, header: bool = Fal
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
+    shown = [["" if v is None else str(v) for v in row] for row in rows]
     for index, column in enumerate(columns):
-        table.add_column(column, no_wrap=index == 0, style="bold" if index == 0 else None)
-    for row in rows:
-        table.add_row(*("" if v is None else str(v) for v in row))
+        right = all(_NUMBER.fullmatch(cell) for row in shown for cell in row[index : index + 1])
+        style = "bold" if index == 0 else None
+        table.add_column(column, no_wrap=index == 0, style=style, justify="right" if right else "left")
+    for row in shown:
+        table.add_row(*row)
     Console().print(table)
