@@ -58,12 +58,12 @@ class Chunk:
         """The rows kept."""
         return _read(self.folder / _ROWS)
 
-    def column(self, name: str) -> pl.Series:
-        """One column of the rows kept; the others are not read."""
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column of the rows kept, mapped from the file; the others are not read."""
         with pa.memory_map(str(self.folder / _ROWS)) as source, pa.ipc.open_file(source) as file:
             at = file.schema.get_field_index(name)
             arrays = [file.get_batch(i).column(at) for i in range(file.num_record_batches)]
-            return cast("pl.Series", pl.from_arrow(pa.chunked_array(arrays, file.schema.field(at).type)))
+            return pa.chunked_array(arrays, file.schema.field(at).type)
 
     def fates(self) -> pl.DataFrame:
         """What became of every row that came in; see `plait.data.visit.Visit`."""

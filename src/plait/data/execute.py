@@ -31,6 +31,7 @@ from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
 from plait.data.blocks import Block
 from plait.data.chunks import Chunk, finished, store
+from plait.data.memory import give_back
 from plait.data.names import ROW, STATS
 from plait.data.op import Barrier, Filter, Mapper, Op, Reducer
 from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
@@ -226,7 +227,7 @@ def execute(
     quarantine: Quarantine,
     workers: int | None = None,
     study: bool = False,
-    memory_bytes: int = 128 << 20,
+    memory_bytes: int = 64 << 20,
     on_progress: OnProgress | None = None,
 ) -> Curated:
     """Run operations over rows.
@@ -268,6 +269,8 @@ def execute(
         result.passes.append(ended)
         if number == 0:
             _collect(chunks, quarantine)
+        if one.barriers:
+            give_back()
         for step in one.barriers:
             _decide(step, ended, result, folder, memory_bytes, tell)
         if one.reducer is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from plait.data.chunks import Chunk
 
@@ -35,7 +37,7 @@ class ChunkRows:
         self.count = int(self.starts[-1])
         self.scratch = scratch
         self.memory_bytes = memory_bytes
-        self._open = dict[tuple[int, str], pl.Series]()
+        self._open = dict[tuple[int, str], pa.ChunkedArray]()
 
     def key(self, name: str, columns: slice | None = None) -> np.ndarray:
         """A column of keys over all rows."""
@@ -50,15 +52,17 @@ class ChunkRows:
         positions = np.asarray(positions, np.int64)
         owner = np.searchsorted(self.starts, positions, side="right") - 1
         order = np.argsort(owner, kind="stable")
+        # Taken by Arrow, which copies texts: Polars would refer to the mapped files as long as a text is held.
         found = [
-            self._column(number, name).gather(self._place(number, positions[order][owner[order] == number]))
+            self._column(number, name).take(self._place(number, positions[order][owner[order] == number]))
             for number in np.unique(owner)
         ]
         if not found:
             return pl.Series(name, [], pl.String)
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
-        return pl.concat(found).gather(back)
+        rows = pa.chunked_array([array for part in found for array in part.chunks], found[0].type)
+        return cast("pl.Series", pl.from_arrow(rows)).gather(back)
 
     def names(self, positions: np.ndarray) -> pl.Series:
         """The ids of some rows; the positions of rows that a grouper made, which have several."""
@@ -74,7 +78,7 @@ class ChunkRows:
             part = chunk.key(self._barrier, name, columns)
             yield int(self.starts[number]), part if mask.all() else part[mask]
 
-    def _column(self, number: int, name: str) -> pl.Series:
+    def _column(self, number: int, name: str) -> pa.ChunkedArray:
         """A column of one chunk; the last few are kept open, as rows are fetched some at a time from all chunks."""
         if (number, name) not in self._open:
             if len(self._open) >= _OPEN:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from plait.data.dedup.groups import Groups, Spill
-from plait.data.dedup.sets import SetStore, fill, room_for, shared_with
+from plait.data.dedup.sets import SETS_AT_ONCE, SetStore, fill, room_for, shared_with
 from plait.data.op import Decision
 from plait.data.utf8 import compiled
 
@@ -67,10 +67,13 @@ def cluster(
     ascending = preferred[by_position]
     parent = np.arange(len(preferred))
     counts = np.zeros(3, np.int64)
-    values, start, size = (sets.values, sets.start, sets.size) if sets else (np.zeros(0, np.uint64), parent, parent)
+    nothing = SetStore(np.zeros(0, np.uint64), parent, parent)
     for groups in candidates.groups:
-        places = by_position[np.searchsorted(ascending, groups.members)]
-        _connect(places, groups.starts, values, start, size, threshold if sets else -1.0, parent, counts)
+        for part in groups.parts(SETS_AT_ONCE):
+            places = by_position[np.searchsorted(ascending, part.members)]
+            near = sets.gathered(places) if sets else nothing
+            least = threshold if sets else -1.0
+            _connect(places, part.starts, near.values, near.start, near.size, least, parent, counts)
     roots = _roots(parent)
     dropped = np.flatnonzero(roots != np.arange(len(roots)))
     dropped = dropped[np.argsort(roots[dropped], kind="stable")]

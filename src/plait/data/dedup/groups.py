@@ -34,6 +34,22 @@ class Groups:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def parts(self, members: int) -> Iterator[Groups]:
+        """The same groups, some at a time: about so many members, or one group that has more.
+
+        Example:
+            >>> groups = Groups(np.arange(6), np.array([0, 2, 4, 6]))
+            >>> [part.members.tolist() for part in groups.parts(4)]
+            [[0, 1, 2, 3], [4, 5]]
+        """
+        first = 0
+        while first < len(self):
+            last = int(np.searchsorted(self.starts, self.starts[first] + members, side="right")) - 1
+            last = max(last, first + 1)
+            starts = self.starts[first : last + 1]
+            yield Groups(self.members[starts[0] : starts[-1]], starts - starts[0])
+            first = last
+
 
 def groups_of(
     rows: Rows, name: str, columns: slice, changed: Callable[[np.ndarray], np.ndarray] | None = None

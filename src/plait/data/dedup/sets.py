@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from plait.data.op import Rows
 
-_ROWS_AT_ONCE = 4_096
+SETS_AT_ONCE = 4_096
+"""Sets of a file held at a time: some tens of megabytes."""
+
+_ROWS_AT_ONCE = 1_024
 """Texts fetched at a time."""
 
 Sets = tuple[np.ndarray, np.ndarray]
@@ -46,7 +50,31 @@ class SetStore:
 
         Fast where equal entries of ``first`` stand together.
         """
-        return _similarities(first, second, self.values, self.start, self.size)
+        found = [np.zeros(0)]
+        for begin in range(0, len(first), SETS_AT_ONCE):
+            left, right = first[begin : begin + SETS_AT_ONCE], second[begin : begin + SETS_AT_ONCE]
+            near = self.gathered(np.concatenate([left, right]))
+            found.append(_similarities(left, right, near.values, near.start, near.size))
+        return np.concatenate(found)
+
+    def gathered(self, places: np.ndarray) -> SetStore:
+        """A store that has at least some of the sets, in memory.
+
+        Sets in a file are read one by one: of a mapped file, scattered reads would bring in nearly all of it.
+        """
+        if not isinstance(self.values, np.memmap):
+            return self
+        places = np.unique(places)
+        size = self.size[places]
+        ends = np.cumsum(size)
+        values = np.empty(int(ends[-1]) if len(ends) else 0, np.uint64)
+        with Path(str(self.values.filename)).open("rb", buffering=0) as file:
+            for begin, end, place in zip((ends - size).tolist(), ends.tolist(), places.tolist(), strict=True):
+                file.seek(int(self.start[place]) * values.itemsize)
+                file.readinto(cast("Any", values[begin:end]))
+        start = np.zeros(len(self.start), np.int64)
+        start[places] = ends - size
+        return SetStore(values, start, self.size)
 
 
 def shared_counts(first: SetStore, second: SetStore, left: np.ndarray, right: np.ndarray) -> np.ndarray:
