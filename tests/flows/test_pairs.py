@@ -22,7 +22,7 @@ from plait.core.hashing import hash_path
 from plait.core.io import read_table, write_table
 from plait.core.seeds import Seeds
 from plait.core.stage import StageContext
-from plait.errors import DataError
+from plait.errors import DataError, UsageError
 from plait.flows.pairs import Pairs
 from plait.records import DOCUMENT, PREFERENCE_PAIR
 
@@ -144,12 +144,26 @@ def test_unusable_completions_are_dropped_and_counted(
 
 
 def test_too_few_documents_are_said_and_none_is_an_error(tmp_path: Path, model: Path, documents: Path) -> None:
-    context = run(Pairs(documents=documents, model=str(model), **(SMALL | {"train": 200})), tmp_path / "a")
+    # What a model with random weights says is of any length.
+    many = SMALL | {"train": 200, "ops": ()}
+    context = run(Pairs(documents=documents, model=str(model), **many), tmp_path / "a")
     assert any("of 200 pairs asked" in note for note in context.report.warnings)
     rows = [{"id": str(i), "text": "short", "source": "s", "group": None} for i in range(9)]
     write_table(pa.Table.from_pylist(rows, DOCUMENT), tmp_path / "short.parquet")
     with pytest.raises(DataError, match=r"data\.no-pairs"):
         run(Pairs(documents=tmp_path / "short.parquet", model=str(model), **SMALL), tmp_path / "b")
+
+
+def test_pairs_pass_the_filters_asked_for(tmp_path: Path, model: Path, documents: Path) -> None:
+    ops = ({"pair_length_bias_filter": {"min_log_ratio": -9, "max_log_ratio": 0.0}},)
+    context = run(Pairs(documents=documents, model=str(model), **(SMALL | {"ops": ops})), tmp_path / "a")
+    pairs = read_table(context.output("pairs")).to_pylist()
+    assert pairs
+    assert all(len(p["chosen"]) <= len(p["rejected"]) for p in pairs)
+    rows = {row[0]: row[1] for row in context.report.tables[0].rows}
+    assert rows["pair_length_bias_filter"] > 0
+    with pytest.raises(UsageError, match=r"does not judge each pair by itself.*data\.not-a-filter"):
+        Pairs(documents=documents, ops=("prompt_deduplicator",)).checkable()
 
 
 def test_bad_documents_are_set_aside(tmp_path: Path, model: Path, documents: Path) -> None:

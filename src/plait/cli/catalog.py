@@ -60,7 +60,8 @@ def _rows(kind: str, root: Path) -> list[tuple[str, str, str, str]]:
     from plait.core.recipe import recipe_summary, shipped_recipes
 
     if kind == "recipe":
-        return [("recipe", path.stem, recipe_summary(path), "") for path in shipped_recipes()]
+        curation = sorted((shipped_recipes()[0].parent / "data").glob("*.yaml"))
+        return [("recipe", path.stem, recipe_summary(path), "") for path in [*shipped_recipes(), *curation]]
     if kind == "run":
         rows: list[tuple[str, str, str, str]] = []
         for run in list_runs(root):

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from plait.core.catalog import find
 from plait.core.folder import write_json, write_text
-from plait.core.io import write_table
+from plait.core.io import writable, write_table
 from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
 from plait.data.blocks import Block as ChunkSource
@@ -153,13 +153,24 @@ class CurationJob:
         """The job as a recipe of Data-Juicer's form."""
         from plait.core.yaml import dump_yaml
 
-        recipe = {
-            "dataset_path": " ".join(f"{source.weight:g} {shlex.quote(source.path)}" for source in self.sources),
-            "export_path": str(self.export),
-            "text_keys": self.text_key,
-            "process": [{op: None} if isinstance(op, str) else dict(op) for op in self.ops],
-        }
+        whole = self.max_rows is None and all(s == Source(s.path, weight=s.weight) for s in self.sources)
+        paths = " ".join(f"{source.weight:g} {shlex.quote(source.path)}" for source in self.sources)
+        recipe: dict[str, Any] = {"dataset_path": paths} if whole else {"dataset": self._dataset()}
+        recipe |= {"export_path": str(self.export), "text_keys": self.text_key}
+        if self.suffixes:
+            recipe["suffixes"] = list(self.suffixes)
+        if self.required:
+            recipe["validators"] = [{"type": "required_fields", "required_fields": list(self.required)}]
+        if self.keep_stats:
+            recipe["keep_stats_in_res_ds"] = True
+        recipe["process"] = [{op: None} if isinstance(op, str) else dict(op) for op in self.ops]
         return dump_yaml(recipe)
+
+    def _dataset(self) -> dict[str, Any]:
+        """What is read, in the longer form that can say all of it."""
+        known = [{k: v for k, v in asdict(source).items() if v is not None} for source in self.sources]
+        most = {} if self.max_rows is None else {"max_sample_num": self.max_rows}
+        return {"configs": [{"type": "local", **source} for source in known], **most}
 
 
 @dataclass(frozen=True)
@@ -209,6 +220,7 @@ def curate(
     """
     begin = time.perf_counter()
     folder = job.folder
+    writable(job.export)  # a suffix nobody can write is an error now, not after the work
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         return _curate(job, engine, workers, on_progress, begin)
@@ -218,8 +230,6 @@ def _curate(
     job: CurationJob, engine: Engine, workers: int | None, on_progress: OnProgress | None, begin: float
 ) -> tuple[Curated, Summary]:
     folder = job.folder
-    (folder / "summary.json").unlink(missing_ok=True)
-    write_text(folder / "recipe.yaml", job.to_yaml())
     quarantine = Quarantine(folder / "quarantine.jsonl")
     quarantine.path.unlink(missing_ok=True)
     places = list[str]()
@@ -235,6 +245,8 @@ def _curate(
     )
     total = curated.read + quarantine.total
     quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=job.where)
+    (folder / "summary.json").unlink(missing_ok=True)
+    write_text(folder / "recipe.yaml", job.to_yaml())
     write_table(lineage(curated), folder / "lineage.parquet", schema=lineage_schema(curated))
     write_rows(_with_stats(curated) if job.keep_stats else curated.frames(), job.export)
     summary = Summary(

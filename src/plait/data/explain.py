@@ -10,7 +10,7 @@ import polars as pl
 
 from plait.data.batch import Batch
 from plait.data.execute import pass_rates
-from plait.data.op import Op
+from plait.data.op import Barrier, Op
 from plait.data.plan import OpSetting, Plan, Rewrite, Step, compile_plan, read_ops
 from plait.data.visit import Spent, visit
 
@@ -80,7 +80,7 @@ def _expected(number: int, step: Step, spent: Spent, scale: float, told: Sequenc
         step.name,
         op.cost,
         sorted(op.needs),
-        spent.kept / spent.read if spent.read else None,
+        None if isinstance(op, Barrier) or not spent.read else spent.kept / spent.read,
         spent.cpu_seconds * scale,
         actual["cpu_seconds"] if actual else None,
         actual["kept"] / actual["read"] if actual and actual["read"] else None,

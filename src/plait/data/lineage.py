@@ -120,7 +120,7 @@ def _names(plan: Plan) -> tuple[list[str], list[str | None]]:
     why: list[str | None] = []
     for step in plan.steps:
         barrier = step.op.stat if isinstance(step.op, Barrier) else ""
-        why.append(step.stats[0] if step.stats else barrier or None)
+        why.append(step.stats[-1] if step.stats else barrier or None)
     return [step.name for step in plan.steps], why
 
 

@@ -70,7 +70,7 @@ def _build(name: str, values: Mapping[str, Any]) -> Op:
         raise UsageError(
             f'"{name}" is not a data operation',
             code="data.not-an-op",
-            hint="it it must subclass plait.data.op.Mapper, Filter, Deduplicator, Selector or Reducer",
+            hint="it must subclass plait.data.op.Mapper, Filter, Deduplicator, Selector or Reducer",
         )
     try:
         return kind.model_validate(dict(values))
@@ -230,7 +230,9 @@ def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
         step = Step(index, name, op, stats)
         plan.steps.append(step)
         _place(plan.passes, step)
-    if plan.passes and plan.passes[-1].ends and isinstance(plan.passes[-1].ends[-1].op, RewritingBarrier):
+    if not plan.passes:
+        plan.passes.append(Pass())
+    if plan.passes[-1].ends and isinstance(plan.passes[-1].ends[-1].op, RewritingBarrier):
         plan.passes.append(Pass([Rewrite(plan.passes[-1].ends[-1])]))
     for one in plan.passes:
         _fields_first(one)

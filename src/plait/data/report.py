@@ -12,7 +12,7 @@ import polars as pl
 from plait.core.figures import Bars, Example, Histogram, StageReport, Table
 from plait.data.execute import Curated
 from plait.data.names import ROW
-from plait.data.op import Barrier, Filter, RangeFilter
+from plait.data.op import Barrier, Deduplicator, Filter, RangeFilter, Selector
 from plait.data.plan import Step
 from plait.data.visit import SAMPLED
 
@@ -111,12 +111,19 @@ def kept_range(step: Step) -> str:
         >>> kept_range(step)
         'text_len in [120, …]'
     """
-    if not isinstance(step.op, RangeFilter):
-        return ", ".join(step.stats) or "one of each"
+    match step.op:
+        case RangeFilter():
+            pass
+        case Deduplicator():
+            return "one of each"
+        case Selector():
+            return "those it chooses"
+        case _:
+            return ", ".join(step.stats)
     low, high = step.op.bounds()
     opening = "[" if step.op.min_closed_interval else "("
     closing = "]" if step.op.max_closed_interval else ")"
-    inside = f"{step.stats[0]} in {opening}{_bound(low)}, {_bound(high)}{closing}"
+    inside = f"{step.stats[-1]} in {opening}{_bound(low)}, {_bound(high)}{closing}"
     return f"not {inside}" if step.op.reversed_range else inside
 
 
@@ -148,7 +155,7 @@ def _samples(curated: Curated) -> list[Example]:
         for row in rows:
             if row["after"] is None:
                 number = (
-                    f" has {step.stats[0]} = {row['value']:.4g}," if step.stats and row["value"] is not None else ""
+                    f" has {step.stats[-1]} = {row['value']:.4g}," if step.stats and row["value"] is not None else ""
                 )
                 title = f"Dropped by {step.name}: {row['id']}{number} kept is {kept_range(step)}"
                 examples.append(Example(title=title, text=row["before"]))

@@ -61,11 +61,11 @@ def why(folder: Path, name: str) -> list[Why]:
     if not found.height:
         some = rows.select("id").head(10_000).collect()["id"].to_list()
         raise UsageError(f'there is no row "{name}"', code="data.no-such-row", hint=nearest(name, some))
-    keeps = {op["name"]: op["keeps"] for op in summary.ops}
+    keeps = {(op["name"], (op["stats"] or [None])[-1]): op["keeps"] for op in summary.ops}
     return [
         Why(
             {k: v for k, v in fate.items() if k != "row" and v is not None},
-            keeps.get(fate["dropped_by"]),
+            keeps.get((fate["dropped_by"], fate["stat"])),
             list(_changes(summary, fate["row"])) if fate["changed_by"] else [],
         )
         for fate in found.to_dicts()

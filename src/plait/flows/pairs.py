@@ -25,12 +25,20 @@ from plait.core.io import read_batches, write_table
 from plait.core.optional import check_installed
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.data.continuations import cut_to, prompt_end, share_of, without_last_word
-from plait.errors import DataError
+from plait.data.op import Filter
+from plait.data.plan import Plan, compile_plan, read_ops
+from plait.errors import DataError, UsageError
 from plait.records import DOCUMENT, PREFERENCE_PAIR, PreferencePair
 
 if TYPE_CHECKING:
     from plait.models import LanguageModel
     from plait.records import Document
+
+DEFAULT_OPS: tuple[str | dict[str, dict[str, Any] | None], ...] = (
+    {"pair_length_bias_filter": {"min_log_ratio": -0.7, "max_log_ratio": 0.7}},
+    {"pair_similarity_filter": {"max_similarity": 0.8}},
+)
+"""Neither answer is twice as long as the other, and they are not nearly the same."""
 
 _OVERSAMPLING = 12
 """Documents held per pair asked for; what is left over covers documents that give no pair."""
@@ -69,6 +77,8 @@ class Pairs(Stage):
     """Of the model's sample."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus of the model's sample."""
+    ops: tuple[str | dict[str, dict[str, Any] | None], ...] = DEFAULT_OPS
+    """Filters that each pair must pass, as in ``data.curate``; see ``plait data ops pair``."""
     chunk: int = Field(default=16, ge=1)
     """Completions between checkpoints, sampled as one batch: what a kill can cost."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
@@ -80,6 +90,14 @@ class Pairs(Stage):
         """Raises MissingExtra without torch and transformers."""
         for package in ("torch", "transformers"):
             check_installed(package, extra="models", feature="data.pairs")
+        check_installed("polars", extra="data", feature="data.pairs")
+        for name, op in read_ops(self.ops):
+            if not isinstance(op, Filter):
+                raise UsageError(
+                    f"{name} does not judge each pair by itself",
+                    code="data.not-a-filter",
+                    hint="use filters here; run `plait data run` on the pairs for the others",
+                )
 
     def fingerprint(self) -> Mapping[str, str]:
         """The model by name, or by content where the name is a path."""
@@ -94,7 +112,7 @@ class Pairs(Stage):
 
         lm = load(self.model, device=self.device)
         splits = self._draw(context)
-        made = _Made()
+        made = _Made(compile_plan(read_ops(self.ops)))
         for name, wanted in (("pairs", self.train), ("heldout", self.heldout)):
             found = self._make(name, splits[name], wanted, lm, context, made)
             if not found:
@@ -221,7 +239,6 @@ class Pairs(Stage):
         if reason is not None:
             made.dropped[reason] += 1
             return None
-        made.lengths.append((count(chosen), count(rejected)))
         pair: PreferencePair = {
             "id": task.document["id"],
             "prompt": task.prompt,
@@ -229,6 +246,10 @@ class Pairs(Stage):
             "rejected": rejected,
             "source": task.document["source"] or "",
         }
+        if (refused := made.refused_by(pair)) is not None:
+            made.dropped[refused] += 1
+            return None
+        made.lengths.append((count(chosen), count(rejected)))
         made.examples.append(pair)
         return pair
 
@@ -242,12 +263,26 @@ class _Task:
 
 @dataclass
 class _Made:
-    """What both splits together add up to."""
+    """What both splits together add up to, and the filters all pairs pass."""
 
+    plan: Plan
     prompts: set[str] = field(default_factory=set[str])
     dropped: Counter[str] = field(default_factory=Counter[str])
     lengths: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     examples: list[PreferencePair] = field(default_factory=list[PreferencePair])
+
+    def refused_by(self, pair: PreferencePair) -> str | None:
+        """The filter that drops a pair."""
+        import polars as pl
+
+        from plait.data.batch import Batch
+        from plait.data.visit import DROPPED_BY, visit
+
+        for one in self.plan.passes:
+            [by] = visit(one, Batch.of(pl.DataFrame([pair]))).fates[DROPPED_BY].to_list()
+            if by >= 0:
+                return self.plan.steps[by].name
+        return None
 
 
 def _unusable(chosen: str, rejected: str, length: int) -> str | None:
@@ -285,9 +320,8 @@ def _describe(made: _Made, context: StageContext) -> None:
         )
     )
     reasons = ["document too short", "prompt seen before", "rejected is empty", "rejected equals chosen"]
-    rows: list[list[str | int | float | None]] = [
-        [reason, made.dropped[reason]] for reason in [*reasons, "rejected too short"]
-    ]
+    reasons += ["rejected too short", *dict.fromkeys(step.name for step in made.plan.steps)]
+    rows: list[list[str | int | float | None]] = [[reason, made.dropped[reason]] for reason in reasons]
     report.tables.append(Table(title="Documents that gave no pair", columns=["reason", "documents"], rows=rows))
     for pair in made.examples[:3]:
         report.examples.append(

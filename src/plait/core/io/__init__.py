@@ -12,6 +12,6 @@ cannot be used as a whole (missing, empty, cut off, of another schema) is a `pla
 from __future__ import annotations
 
 from plait.core.io.readers import read_batches, read_table
-from plait.core.io.writers import write_table
+from plait.core.io.writers import writable, write_table
 
-__all__ = ["read_batches", "read_table", "write_table"]
+__all__ = ["read_batches", "read_table", "writable", "write_table"]

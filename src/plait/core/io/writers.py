@@ -25,6 +25,29 @@ bytes.
 Rows = pa.Table | pa.RecordBatch | Iterable[pa.RecordBatch]
 
 
+def writable(path: Path) -> tuple[str, str]:
+    """The format and the compression that a file's suffixes mean.
+
+    Raises:
+        UsageError: There is no writer for them.
+
+    Example:
+        >>> writable(Path("a.jsonl.gz"))
+        ('.jsonl', '.gz')
+    """
+    suffixes = [s.lower() for s in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in (".gz", ".zst") else ""
+    kind = suffixes[-1] if suffixes else ""
+    if kind not in (".parquet", ".arrow", ".jsonl", ".csv", ".tsv") or (compression and kind in (".parquet", ".arrow")):
+        raise UsageError(
+            f'no writer for "{path.name}"',
+            code="data.unknown-format",
+            where=str(path),
+            hint="known: .parquet .arrow .jsonl .csv .tsv, the last three also with .gz or .zst",
+        )
+    return kind, compression
+
+
 def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> int:
     r"""Write rows to ``.parquet`` (zstd) ``.arrow`` ``.jsonl`` ``.csv`` ``.tsv``; the last three also ``.gz`` ``.zst``.
 
@@ -49,16 +72,7 @@ def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> i
         >>> write_table(pa.table({"id": ["x"], "n": [1]}), path), path.read_text()
         (1, '{"id":"x","n":1}\n')
     """
-    suffixes = [s.lower() for s in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in (".gz", ".zst") else ""
-    kind = suffixes[-1] if suffixes else ""
-    if kind not in (".parquet", ".arrow", ".jsonl", ".csv", ".tsv") or (compression and kind in (".parquet", ".arrow")):
-        raise UsageError(
-            f'no writer for "{path.name}"',
-            code="data.unknown-format",
-            where=str(path),
-            hint="known: .parquet .arrow .jsonl .csv .tsv, the last three also with .gz or .zst",
-        )
+    kind, compression = writable(path)
     batches = _as_batches(rows)
     first = next(batches, None)
     schema = schema or (first.schema if first is not None else getattr(rows, "schema", None))

@@ -119,7 +119,7 @@ def shipped_juicer_recipes() -> Mapping[str, Path]:
 
 
 def _found(path: Path) -> Path:
-    if path.exists() or path.suffix or len(path.parts) != 1:
+    if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
     shipped = shipped_juicer_recipes()
     if path.name not in shipped:
