@@ -155,13 +155,24 @@ def test_too_few_documents_are_said_and_none_is_an_error(tmp_path: Path, model: 
 
 
 def test_pairs_pass_the_filters_asked_for(tmp_path: Path, model: Path, documents: Path) -> None:
-    ops = ({"pair_length_bias_filter": {"min_log_ratio": -9, "max_log_ratio": 0.0}},)
-    context = run(Pairs(documents=documents, model=str(model), **(SMALL | {"ops": ops})), tmp_path / "a")
-    pairs = read_table(context.output("pairs")).to_pylist()
-    assert pairs
-    assert all(len(p["chosen"]) <= len(p["rejected"]) for p in pairs)
+    def log_ratios(context: StageContext) -> list[float]:
+        return [np.log((len(p["chosen"]) + 1) / (len(p["rejected"]) + 1)) for p in rows_of(context, "pairs")]
+
+    def stage(bound: float) -> Pairs:
+        ops = ({"pair_length_bias_filter": {"min_log_ratio": -9, "max_log_ratio": bound}},)
+        return Pairs(documents=documents, model=str(model), ops=ops, **SMALL)
+
+    free = log_ratios(run(Pairs(documents=documents, model=str(model), **SMALL), tmp_path / "free"))
+    bound = float(np.mean(free))
+    assert min(free) < bound < max(free)
+    context = run(stage(bound), tmp_path / "a")
+    kept = log_ratios(context)
+    assert kept
+    assert max(kept) <= bound
     rows = {row[0]: row[1] for row in context.report.tables[0].rows}
     assert rows["pair_length_bias_filter"] > 0
+    with pytest.raises(DataError, match=r"no document gave a pair for pairs \(.*pair_length_bias_filter: [0-9]+"):
+        run(stage(-8.0), tmp_path / "b")
     with pytest.raises(UsageError, match=r"does not judge each pair by itself.*data\.not-a-filter"):
         Pairs(documents=documents, ops=("prompt_deduplicator",)).checkable()
 

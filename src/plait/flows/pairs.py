@@ -116,17 +116,21 @@ class Pairs(Stage):
         for name, wanted in (("pairs", self.train), ("heldout", self.heldout)):
             found = self._make(name, splits[name], wanted, lm, context, made)
             if not found:
-                raise DataError(
-                    f"no document gave a pair for {name}",
-                    code="data.no-pairs",
-                    where=str(self.documents),
-                    hint=f"documents need {_FEWEST_TOKENS} tokens and {self.completion_tokens} more",
-                )
+                raise self._no_pairs(name, made)
             if len(found) < wanted:
                 context.warn(f"{len(found)} of {wanted} pairs asked for {name}: there are too few long documents")
             write_table(pa.Table.from_pylist(found, PREFERENCE_PAIR), context.output(name))
             context.report.facts[f"{name} written"] = len(found)
         _describe(made, context)
+
+    def _no_pairs(self, name: str, made: _Made) -> DataError:
+        counts = ", ".join(f"{reason}: {count}" for reason, count in made.dropped.most_common())
+        return DataError(
+            f"no document gave a pair for {name} ({counts or 'there are no documents'})",
+            code="data.no-pairs",
+            where=str(self.documents),
+            hint=f"documents need {_FEWEST_TOKENS} tokens and {self.completion_tokens} more, and pairs must pass ops",
+        )
 
     def _draw(self, context: StageContext) -> dict[str, list[Document]]:
         """Documents for each split in random order: the split by hash of the id, the order by hash of seed and id."""
