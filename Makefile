@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast parity check fmt bench peers docs clean
+.PHONY: help setup quickstart test test-fast parity check fmt bench bench-data peers docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,11 +30,11 @@ quickstart: setup  ## Run the whole loop on this machine: text to model to agent
 	$(BIN)/plait run quickstart
 
 test: setup  ## Pass the tests, the slow ones too
-	$(BIN)/python -m pytest -m "not slow and not ray and not model" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "slow or ray or model"
+	$(BIN)/python -m pytest -m "not slow and not ray and not model and not parity" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "(slow or ray or model) and not parity"
 
 test-fast: setup  ## Pass the fast tests only
-	$(BIN)/python -m pytest -m "not slow and not ray and not model" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not ray and not model and not parity" -n 2 --dist loadfile
 
 parity: setup peers  ## Compare every deterministic data operation with Data-Juicer's
 	$(BIN)/python -m pytest -q tests/parity
@@ -53,6 +53,8 @@ bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out $(BENCH_PARTS),$(wildcard
 
 bench-%: setup
 	$(BIN)/python benchmarks/$(subst -,_,$*).py
+
+bench-data: bench-data-speed bench-data-kernels  ## Measure the data strand beside Data-Juicer and datatrove
 
 bench-data-speed: peers
 

@@ -138,11 +138,16 @@ def test_a_changed_file_that_a_setting_names_is_seen(tmp_path):
 
 def test_a_second_run_does_no_work_and_a_changed_end_keeps_what_came_before(tmp_path):
     first = run([STRIP, SAME, DIGITS], blocks_of(TEXTS, 4), tmp_path)
-    assert sum(spent.read for spent in first.spent.values()) > 0
+    read = {index: spent.read for index, spent in first.spent.items() if spent.read}
+    assert set(read) == {0, 1, 2}
+    assert not any(first.reused.values())
     again = run([STRIP, SAME, DIGITS], blocks_of(TEXTS, 4), tmp_path)
-    assert not sum(spent.read for spent in again.spent.values())
+    assert {index: again.reused[index] for index in (0, 2)} == {index: read[index] for index in (0, 2)}
+    assert {i: (s.read, s.kept, s.seconds) for i, s in again.spent.items() if i != 1} == {
+        i: (s.read, s.kept, s.seconds) for i, s in first.spent.items() if i != 1
+    }
     changed = run([STRIP, SAME, {DIGITS: {"most": 0}}], blocks_of(TEXTS, 4), tmp_path)
-    assert {index for index, spent in changed.spent.items() if spent.read} == {2}
+    assert (changed.reused[0], changed.reused[2]) == (read[0], 0)
 
 
 def test_bad_records_are_counted_also_when_their_chunk_was_found(tmp_path):

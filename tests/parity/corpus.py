@@ -58,6 +58,48 @@ def rows(all_texts: list[str], *, seed: int = 7) -> list[dict[str, Any]]:
     ]
 
 
+def conversations(count: int = 300, *, seed: int = 7) -> list[dict[str, Any]]:
+    """What agents log: messages with calls of tools and their results, answers to choose from, and tokens used."""
+    rng = random.Random(seed)
+    said = [
+        "Find /skills/web/SKILL.md",
+        "## cron\nrun it",
+        "ok",
+        "",
+        " two\nlines ",
+        "找不到文件",
+        "a" * 12_000,
+        "Thanks",
+    ]
+    results = ["wrote 3 bytes", "Error: gone", "", "it FAILED", "done successfully", "data", "Traceback (most recent"]
+    tools = ["search", "read", "write", "run", "shell", *(f"tool{n}" for n in range(9))]
+
+    def usage() -> dict[str, int | None]:
+        prompt, completion = rng.randrange(500), rng.randrange(500)
+        total = rng.choice([None, prompt + completion])
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+
+    def message() -> dict[str, Any]:
+        role = rng.choice(["system", "user", "user", "assistant", "assistant", "tool"])
+        names = rng.choices(tools, k=rng.randrange(14)) if role == "assistant" and rng.random() < 0.6 else []
+        calls = [{"function": {"name": name}} for name in names]
+        return {"role": role, "content": rng.choice(results if role == "tool" else said), "tool_calls": calls}
+
+    return [
+        {
+            "number": number,
+            "text": "",
+            "id": f"request-{number}",
+            "messages": [message() for _ in range(rng.randrange(12))],
+            "choices": [{"message": {"content": rng.choice(said)}, "usage": usage()} for _ in range(rng.randrange(3))],
+            "usage": usage(),
+            "response_metadata": {"usage": usage()},
+            "__dj__meta__": {"agent_tool_types": rng.choices(tools, k=rng.randrange(9))},
+        }
+        for number in range(count)
+    ]
+
+
 def _docstrings(rng: random.Random) -> list[str]:
     documents = [document["text"] for document in python_documents()]
     return rng.sample(documents, min(len(documents), 1_000))

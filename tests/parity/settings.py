@@ -149,11 +149,19 @@ SETTINGS: dict[str, list[Settings]] = {
 }  # fmt: skip
 """Operation → settings. ``WORDS`` stands for a folder with lists of words; see `write_words`."""
 
+OF_CONVERSATIONS: dict[str, list[Settings]] = {
+    "agent_dialog_normalize_mapper": [
+        {},
+        {"include_system_in_first_user": True, "history_tool_result_max_chars": 0},
+        {"history_max_user_chars": 900, "history_max_assistant_trace_chars": 600, "extract_tool_skill_tags": False},
+    ],
+    "agent_tool_type_mapper": [{}, {"top_k_dominant": 2}],
+    "tool_success_tagger_mapper": [{}, {"error_patterns": ["data"], "store_per_tool_results": False}],
+    "usage_counter_mapper": [{}, {"dedupe_identical_usage": False}],
+}
+"""The same for operations on agents' messages."""
+
 LEFT_OUT: dict[str, str] = {
-    "agent_dialog_normalize_mapper": "works on messages, which these rows have not",
-    "agent_tool_type_mapper": "works on messages, which these rows have not",
-    "tool_success_tagger_mapper": "works on messages, which these rows have not",
-    "usage_counter_mapper": "works on messages, which these rows have not",
     "document_minhash_deduplicator_with_uid": "document_minhash_deduplicator by another name",
     "ray_bts_minhash_cpp_deduplicator": "document_minhash_deduplicator by another name; the peer's needs Ray",
     "ray_bts_minhash_deduplicator": "document_minhash_deduplicator by another name; the peer's needs Ray",

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from parity import compare
+from parity import compare, corpus
 from parity.exceptions import DIFFERENCES, Difference
 from parity.peer import Peer
-from parity.settings import LEFT_OUT, SETTINGS
+from parity.settings import LEFT_OUT, OF_CONVERSATIONS, SETTINGS, Settings
 from plait.core.catalog import load
 from plait.data.catalog import OPS
 from plait.data.op import Filter, Mapper, Op
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.parity
 
 
 def test_every_operation_of_both_is_compared(data_juicer: Peer) -> None:
     shared = OPS.keys() & data_juicer.names()
-    kinds = {name: load(OPS[name].path) for name in shared - SETTINGS.keys() - LEFT_OUT.keys()}
+    kinds = {
+        name: load(OPS[name].path) for name in shared - SETTINGS.keys() - OF_CONVERSATIONS.keys() - LEFT_OUT.keys()
+    }
     models = {
         n for n, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Op) and _needs_a_model(kind)
     }
@@ -32,16 +35,34 @@ def test_what_is_named_here_exists() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name in OPS])
 def test_same_answers(name: str, rows: list[dict[str, Any]], data_juicer: Peer, words_folder: str) -> None:
+    _same_answers(name, SETTINGS[name], rows, data_juicer, words_folder)
+
+
+@pytest.mark.parametrize("name", OF_CONVERSATIONS)
+def test_same_answers_on_conversations(name: str, data_juicer: Peer, words_folder: str) -> None:
+    _same_answers(name, OF_CONVERSATIONS[name], corpus.conversations(), data_juicer, words_folder, given=True)
+
+
+def _same_answers(
+    name: str,
+    to_try: Sequence[Settings],
+    rows: Sequence[dict[str, Any]],
+    data_juicer: Peer,
+    words_folder: str,
+    *,
+    given: bool = False,
+) -> None:
+    """Compare on rows the peer has, or on rows that are given to it."""
     kind = load(OPS[name].path)
     assert isinstance(kind, type)
     assert issubclass(kind, Op)
     known = [difference for difference in DIFFERENCES if difference.op == name]
     used = set[Difference]()
     failures = list[str]()
-    for chosen in SETTINGS[name]:
+    for chosen in to_try:
         settings = {k: words_folder if v == "WORDS" else v for k, v in chosen.items()}
         tried = compare.bounds_to_try(kind, settings, rows)
-        there = compare.theirs(data_juicer, name, tried, None, len(rows))
+        there = compare.theirs(data_juicer, name, tried, rows if given else None, len(rows))
         for compat in (False, True) if "compat" in kind.model_fields else (False,):
             more = {"compat": "data-juicer"} if compat else {}
             ours = [{**one, **more} for one in tried]

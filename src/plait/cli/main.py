@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import plait
-from plait.cli import catalog, data, llm, models, recipes, runs
+from plait.cli import align, catalog, data, llm, models, recipes, runs
 from plait.cli.output import examples
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
 for part in (recipes, runs, catalog):
     part.register(app)
 app.add_typer(data.app, name="data", rich_help_panel="Strands")
+app.add_typer(align.app, name="align", rich_help_panel="Strands")
 app.add_typer(models.app, name="models", rich_help_panel="Parts")
 app.add_typer(llm.app, name="llm", rich_help_panel="Parts")
 
@@ -53,7 +54,12 @@ def root(
 
 def main() -> None:
     """Run the command line; deliberate errors become one line and their exit status."""
+    import gc
+
     from plait.errors import PlaitError
+
+    # Imports and parsed records are many objects and no garbage: looking through them took a tenth of a short run.
+    gc.set_threshold(50_000, 20, 50)
 
     try:
         app(prog_name="plait")

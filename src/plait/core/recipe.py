@@ -112,7 +112,7 @@ def shipped_recipe(name: str) -> Path:
     """
     known = {path.stem: path for path in shipped_recipes()}
     if name not in known:
-        raise UsageError(f'no shipped recipe is called "{name}"', code="recipe.unknown", hint=nearest(name, known))
+        raise UsageError(f'no shipped recipe is called "{name}"', code="recipe.unknown", hint=nearest(name, _names()))
     return known[name]
 
 
@@ -124,12 +124,17 @@ def recipe_summary(path: Path) -> str:
     return ""
 
 
+def _names() -> list[str]:
+    """Names of all shipped recipes, those of operations alone included."""
+    return sorted(path.stem for path in Path(str(resources.files("plait") / "recipes")).rglob("*.yaml"))
+
+
 def _find_file(source: str) -> Path:
     path = Path(source)
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or "/" in source:
         near = [str(path.parent / p.name) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        known = [*near, *(shipped.stem for shipped in shipped_recipes())]
+        known = [*near, *_names()]
         raise RecipeError("no such recipe file", code="recipe.not-found", where=source, hint=nearest(source, known))
     return shipped_recipe(source)

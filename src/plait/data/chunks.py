@@ -5,7 +5,7 @@
     KEY/samples.arrow   some rows that were dropped or changed
     KEY/12.bands.npy    what barrier 12 decides by
     KEY/rejects.jsonl   records that could not be read
-    KEY/about.json      counts
+    KEY/about.json      counts, and what making it took
 
 A folder appears by one rename when it is whole, so finding it is enough to use it again.
 """
@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from plait.data.visit import Visit
+from plait.data.visit import Spent, Visit
 
 _ROWS, _FATES, _SAMPLES = "rows.arrow", "fates.arrow", "samples.arrow"
 _ABOUT, _REJECTS = "about.json", "rejects.jsonl"
@@ -41,18 +41,21 @@ class Chunk:
         read: Rows that came in.
         count: Rows kept.
         rejects: Records that could not be read, by reason.
+        spent: By index of the operation, what making it took.
     """
 
     folder: Path
     read: int
     count: int
     rejects: Mapping[str, int]
+    spent: Mapping[int, Spent]
 
     @classmethod
     def open(cls, folder: Path) -> Chunk:
         """A finished result."""
         about = json.loads((folder / _ABOUT).read_bytes())
-        return cls(folder, about["read"], about["count"], about["rejects"])
+        spent = {int(index): Spent(**facts) for index, facts in about["spent"].items()}
+        return cls(folder, about["read"], about["count"], about["rejects"], spent)
 
     def rows(self) -> pl.DataFrame:
         """The rows kept."""
@@ -125,7 +128,8 @@ def store(visited: Visit, rejects: Path, counts: Mapping[str, int], target: Path
             np.save(part / f"{barrier}.{name}.npy", np.ascontiguousarray(array.T), allow_pickle=False)
     if counts:
         shutil.copyfile(rejects, part / _REJECTS)
-    about = {"read": visited.fates.height, "count": len(visited.batch), "rejects": dict(counts)}
+    spent = {index: asdict(one) for index, one in visited.spent.items()}
+    about = {"read": visited.fates.height, "count": len(visited.batch), "rejects": dict(counts), "spent": spent}
     (part / _ABOUT).write_text(json.dumps(about, sort_keys=True))
     for file in part.iterdir():
         _sync(file)

@@ -18,6 +18,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from plait.core.catalog import find
 from plait.core.folder import write_json, write_text
-from plait.core.io import writable, write_table
+from plait.core.io import write_table
 from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
 from plait.data.blocks import Block as ChunkSource
@@ -42,7 +43,7 @@ from plait.data.read import Block, blocks
 from plait.data.read.sources import Source
 from plait.data.report import kept_range
 from plait.data.visit import Spent
-from plait.data.write import write_rows
+from plait.data.write import check_writable, write_rows
 from plait.engines.base import Engine
 from plait.errors import RunError, UsageError
 
@@ -220,7 +221,7 @@ def curate(
     """
     begin = time.perf_counter()
     folder = job.folder
-    writable(job.export)  # a suffix nobody can write is an error now, not after the work
+    check_writable(job.export)  # a suffix nobody can write is an error now, not after the work
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         return _curate(job, engine, workers, on_progress, begin)
@@ -247,8 +248,10 @@ def _curate(
     quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=job.where)
     (folder / "summary.json").unlink(missing_ok=True)
     write_text(folder / "recipe.yaml", job.to_yaml())
-    write_table(lineage(curated), folder / "lineage.parquet", schema=lineage_schema(curated))
-    write_rows(_with_stats(curated) if job.keep_stats else curated.frames(), job.export)
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(write_table, lineage(curated), folder / "lineage.parquet", schema=lineage_schema(curated))
+        write_rows(_with_stats(curated) if job.keep_stats else curated.frames(), job.export)
+        told.result()
     summary = Summary(
         folder=folder,
         read=curated.read,
@@ -322,6 +325,7 @@ def _told(curated: Curated) -> list[dict[str, Any]]:
                 "cpu_seconds": round(spent.cpu_seconds, 4),
                 "read": spent.read,
                 "kept": spent.kept,
+                "reused": curated.reused.get(step.index, 0),
                 "facts": dict(curated.facts.get(step.index, {})),
             }
         )

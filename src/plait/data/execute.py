@@ -108,17 +108,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """A worker's answer: the result and what each operation spent on it; nothing for a result found."""
+    """A worker's answer: the result, and whether an earlier run left it."""
 
     chunk: Chunk
-    spent: Mapping[int, Spent]
+    found: bool
 
 
 def run_task(task: Task) -> Done:
     """Run one pass over one chunk, in a worker, unless its result is there already."""
     target = task.target
     if (chunk := finished(target)) is not None:
-        return Done(chunk, {})
+        return Done(chunk, found=True)
     rejects = Quarantine(target.with_suffix(".rejects.jsonl"))
     try:
         plan = task.recipe.plan
@@ -127,7 +127,7 @@ def run_task(task: Task) -> Done:
             plan.passes[task.number], batch, states=task.states, study=task.recipe.study, carry=plan.carries_stats
         )
         visited.batch = _renamed(visited.batch)
-        return Done(store(visited, rejects.path, rejects.counts, target), visited.spent)
+        return Done(store(visited, rejects.path, rejects.counts, target), found=False)
     finally:
         rejects.path.unlink(missing_ok=True)
 
@@ -185,7 +185,8 @@ class Curated:
     Args:
         plan: What ran.
         passes: What each pass left.
-        spent: By index of the operation, seconds and rows, without results that were found.
+        spent: By index of the operation, seconds and rows; of results that an earlier run left, as that run measured.
+        reused: By index of the operation, how many of the rows it read were read by that earlier run.
         facts: By index of the barrier, what it tells of its decision.
         states: By index of a barrier that rewrites, the file it left for that.
     """
@@ -193,6 +194,7 @@ class Curated:
     plan: Plan
     passes: list[Ended] = field(default_factory=list[Ended])
     spent: dict[int, Spent] = field(default_factory=dict[int, Spent])
+    reused: dict[int, int] = field(default_factory=dict[int, int])
     facts: dict[int, Mapping[str, Any]] = field(default_factory=dict[int, Mapping[str, Any]])
     states: dict[int, Path] = field(default_factory=dict[int, Path])
 
@@ -262,8 +264,9 @@ def execute(
         chunks = list[Chunk]()
         for done in _map(tasks, engine, workers, processes=recipe.plan.python_rows):
             chunks.append(done.chunk)
-            for index, spent in done.spent.items():
+            for index, spent in done.chunk.spent.items():
                 result.spent.setdefault(index, Spent()).__iadd__(spent)
+                result.reused[index] = result.reused.get(index, 0) + done.found * spent.read
             tell("rows read" if number == 0 else f"pass {number + 1}", sum(c.read for c in chunks), 0)
         ended = _unbarred(chunks)
         result.passes.append(ended)

@@ -90,7 +90,8 @@ def _fates(curated: Curated, number: int) -> tuple[pl.DataFrame, np.ndarray]:
         for stat in curated.plan.stats:
             if stat in fates.columns:
                 stats[stat] = spread(fates[stat], origin, count)
-        rows = origin[chunk.column(ROW).to_numpy()]
+        # Not to_numpy of PyArrow, which imports pandas.
+        rows = origin[pl.Series(chunk.column(ROW)).to_numpy()]
         barred = ended.dropped_by[number]
         gone = barred >= 0
         dropped_by[rows[gone]] = barred[gone]

@@ -1,4 +1,4 @@
-"""Writing curated rows: JSON lines straight from the columns, other formats through `plait.core.io`."""
+"""Writing curated rows: JSON straight from the columns, other formats through `plait.core.io`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import cast
 import polars as pl
 import pyarrow as pa
 
-from plait.core.io import write_table
+from plait.core.io import writable, write_table
 
 _THREADS = 2
 
@@ -23,35 +23,57 @@ def write_rows(frames: Iterable[pl.DataFrame], path: Path) -> int:
 
     Args:
         frames: All of the same columns; not held in memory together.
-        path: Where to; ``.jsonl`` is fastest, see `plait.core.io.write_table` for the others.
+        path: Where to; ``.jsonl`` is fastest, ``.json`` is one array, see `plait.core.io.write_table` for the others.
 
     Returns:
         How many rows were written.
     """
-    if path.suffix != ".jsonl":
+    if path.suffix not in (".jsonl", ".json"):
         return write_table(_batches(frames), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
     # One name, so that what a killed run left is overwritten by the next.
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as out, ThreadPoolExecutor(_THREADS) as pool:
+        put = _put_array if path.suffix == ".json" else _put_lines
         waiting = deque[Future[tuple[int, bytes]]]()
         for frame in frames:
             waiting.append(pool.submit(_lines, frame))
             if len(waiting) > _THREADS:
-                rows += _append(waiting.popleft(), out)
+                rows = put(waiting.popleft(), rows, out)
         while waiting:
-            rows += _append(waiting.popleft(), out)
+            rows = put(waiting.popleft(), rows, out)
+        if path.suffix == ".json":
+            out.write(b"\n]\n" if rows else b"[]\n")
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
     return rows
 
 
-def _append(future: Future[tuple[int, bytes]], out: io.BufferedWriter) -> int:
+def check_writable(path: Path) -> None:
+    """Whether `write_rows` can write a path.
+
+    Raises:
+        UsageError: There is no writer for its suffix.
+    """
+    if path.suffix != ".json":
+        writable(path)
+
+
+def _put_lines(future: Future[tuple[int, bytes]], before: int, out: io.BufferedWriter) -> int:
     rows, lines = future.result()
     out.write(lines)
-    return rows
+    return before + rows
+
+
+def _put_array(future: Future[tuple[int, bytes]], before: int, out: io.BufferedWriter) -> int:
+    """As elements of an array; a line break inside of a value is escaped, so each that is found ends a row."""
+    rows, lines = future.result()
+    if rows:
+        out.write(b",\n" if before else b"[\n")
+        out.write(lines.removesuffix(b"\n").replace(b"\n", b",\n"))
+    return before + rows
 
 
 def _lines(frame: pl.DataFrame) -> tuple[int, bytes]:

@@ -235,13 +235,11 @@ def _may_drop(summary: Summary) -> list[bool]:
 
 
 def _print_summary(summary: Summary, dropped: Sequence[int | None]) -> None:
-    # What read nothing has none of its results made anew, unless those before it dropped everything.
-    reused = summary.kept > 0 or not any(op["read"] for op in summary.ops)
     rows = [
         [
             op["name"],
             op["keeps"],
-            "reused" if reused and not op["read"] else f"{op['read']:,}",
+            "reused" if 0 < op["read"] == op["reused"] else f"{op['read']:,}",
             None if count is None else f"{count:,}",
             f"{op['seconds']:.2f}",
         ]

@@ -70,10 +70,11 @@ def cluster(
     nothing = SetStore(np.zeros(0, np.uint64), parent, parent)
     for groups in candidates.groups:
         for part in groups.parts(SETS_AT_ONCE):
-            places = by_position[np.searchsorted(ascending, part.members)]
+            # Most groups were connected by an earlier key: their sets need not be read again.
+            places, starts = _unconnected(by_position[np.searchsorted(ascending, part.members)], part.starts, parent)
             near = sets.gathered(places) if sets else nothing
             least = threshold if sets else -1.0
-            _connect(places, part.starts, near.values, near.start, near.size, least, parent, counts)
+            _connect(places, starts, near.values, near.start, near.size, least, parent, counts)
     roots = _roots(parent)
     dropped = np.flatnonzero(roots != np.arange(len(roots)))
     dropped = dropped[np.argsort(roots[dropped], kind="stable")]
@@ -146,6 +147,24 @@ def _roots(parent: np.ndarray) -> np.ndarray:
     for i in range(len(parent)):
         out[i] = root_of(parent, i)
     return out
+
+
+@compiled
+def _unconnected(places: np.ndarray, starts: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The groups that are not in one cluster yet."""
+    left, left_starts = np.empty(len(places), np.int64), np.zeros(len(starts), np.int64)
+    k = g = 0
+    for group in range(len(starts) - 1):
+        first = root_of(parent, places[starts[group]])
+        for i in range(starts[group] + 1, starts[group + 1]):
+            if root_of(parent, places[i]) != first:
+                size = starts[group + 1] - starts[group]
+                left[k : k + size] = places[starts[group] : starts[group + 1]]
+                k += size
+                g += 1
+                left_starts[g] = k
+                break
+    return left[:k], left_starts[: g + 1]
 
 
 @compiled

@@ -181,7 +181,7 @@ def _read_manifest(folder: Path) -> tuple[IndexSettings, tuple[str, ...]]:
         raise DataError(
             f"there is no index in {folder}",
             code="data.no-index",
-            hint="make one with plait.data.dedup.index.Index.create",
+            hint="make one with `plait data index add FOLDER FILES`, or Index.create",
         ) from error
     if manifest["version"] != _VERSION:
         raise DataError(

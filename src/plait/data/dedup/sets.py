@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -117,9 +119,19 @@ def fetch_sets(rows: Rows, text_key: str, positions: np.ndarray, sets_of: Callab
 def _batches(
     rows: Rows, text_key: str, positions: np.ndarray, order: np.ndarray, sets_of: Callable[[pl.Series], Sets]
 ) -> Iterator[tuple[np.ndarray, Sets]]:
-    for begin in range(0, len(order), _ROWS_AT_ONCE):
-        some = order[begin : begin + _ROWS_AT_ONCE]
-        yield some, sets_of(rows.fetch(text_key, positions[some]).fill_null(""))
+    """Rows and their sets, made of some texts while the next are read."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque[tuple[np.ndarray, Future[Sets]]]()
+        for begin in range(0, len(order), _ROWS_AT_ONCE):
+            some = order[begin : begin + _ROWS_AT_ONCE]
+            texts = rows.fetch(text_key, positions[some]).fill_null("")
+            waiting.append((some, pool.submit(sets_of, texts)))
+            if len(waiting) > 1:
+                first, sets = waiting.popleft()
+                yield first, sets.result()
+        while waiting:
+            first, sets = waiting.popleft()
+            yield first, sets.result()
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> float:
