@@ -1,16 +1,18 @@
 """The state of a training run as safetensors and JSON: everything that exact resumption needs, and no pickle.
 
 ``trainable.safetensors`` (weights that are trained) · ``optimizer.safetensors`` (moments) · ``training.json`` (param
-groups, schedule, objective, generators, what the run is) · ``random.safetensors`` (torch generators).
+groups, schedule, objective, generators, what the run is) · ``random.safetensors`` (torch generators of each rank).
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.align import ranks
 from plait.errors import RunError
 
 if TYPE_CHECKING:
@@ -49,7 +51,13 @@ def read_trainable(model: nn.Module, folder: Path) -> None:
 
 
 def write_state(
-    folder: Path, *, optimizer: torch.optim.Optimizer, scheduler: Any, objective: dict[str, Any], identity: str
+    folder: Path,
+    *,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    objective: dict[str, Any],
+    identity: Mapping[str, Any],
+    generators: Mapping[str, Tensor],
 ) -> None:
     """Save the optimiser, the schedule, the objective and all random generators.
 
@@ -58,7 +66,8 @@ def write_state(
         optimizer: With its moments.
         scheduler: The learning-rate schedule.
         objective: `Objective.state_dict`.
-        identity: A hash of what is being trained on what; `read_state` refuses another.
+        identity: What is being trained on what, as plain JSON by name; `check_identity` refuses another.
+        generators: From `torch_generators`.
     """
     import torch
     from safetensors.torch import save_file
@@ -73,12 +82,9 @@ def write_state(
             else:
                 plain.setdefault(str(index), {})[key] = value
     save_file(moments, folder / "optimizer.safetensors")
-    generators = {"cpu": torch.random.get_rng_state()}
-    if torch.cuda.is_available():
-        generators |= {f"cuda.{n}": s for n, s in enumerate(torch.cuda.get_rng_state_all())}
-    save_file(generators, folder / "random.safetensors")
+    save_file(dict(generators), folder / "random.safetensors")
     facts = {
-        "identity": identity,
+        "identity": dict(identity),
         "param_groups": state["param_groups"],
         "optimizer": plain,
         "scheduler": scheduler.state_dict(),
@@ -88,22 +94,29 @@ def write_state(
     (folder / "training.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def read_state(folder: Path, *, optimizer: torch.optim.Optimizer, scheduler: Any, identity: str) -> dict[str, Any]:
-    """Restore what `write_state` saved, except the generators; returns the objective's state.
+def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another run, and say in what it differs.
 
     Raises:
-        RunError: The checkpoint belongs to another run.
+        RunError: Something that decides the numbers was not the same.
     """
-    from safetensors.torch import load_file
-
-    facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    if facts["identity"] != identity:
+    saved = _facts(folder)["identity"]
+    now = json.loads(json.dumps(dict(identity)))
+    other = [name for name in now if saved.get(name) != now[name]]
+    if other:
         raise RunError(
-            "the checkpoint was made with other pairs or settings",
+            f"the checkpoint was made with another {', another '.join(other)}",
             code="align.other-checkpoint",
             where=str(folder),
-            hint="remove the folder to start over, or continue with the settings it was made with",
+            hint="remove the folder to start over, or continue with what it was made with",
         )
+
+
+def read_state(folder: Path, *, optimizer: torch.optim.Optimizer, scheduler: Any) -> dict[str, Any]:
+    """Restore what `write_state` saved, except the generators; returns the objective's state."""
+    from safetensors.torch import load_file
+
+    facts = _facts(folder)
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in facts["optimizer"].items()}
     for name, tensor in load_file(folder / "optimizer.safetensors").items():
         index, _, key = name.partition(".")
@@ -113,17 +126,32 @@ def read_state(folder: Path, *, optimizer: torch.optim.Optimizer, scheduler: Any
     return dict(facts["objective"])
 
 
-def read_generators(folder: Path) -> None:
-    """Set Python's and torch's global generators to where they were."""
+def torch_generators(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's generators on every rank, by place and rank; to be called by all ranks at once."""
+    import torch
+
+    found = {"cpu": torch.random.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    states = {place: ranks.gather(state[None].to(device)).cpu() for place, state in found.items()}
+    return {f"{place}.{rank}": each.clone() for place, state in states.items() for rank, each in enumerate(state)}
+
+
+def read_generators(folder: Path, *, device: torch.device) -> None:
+    """Set Python's and this rank's torch generators to where they were."""
     import torch
     from safetensors.torch import load_file
 
-    version, internal, gauss = json.loads((folder / "training.json").read_text(encoding="utf-8"))["python_random"]
+    version, internal, gauss = _facts(folder)["python_random"]
     random.setstate((version, tuple(internal), gauss))
-    generators = load_file(folder / "random.safetensors")
-    torch.random.set_rng_state(generators.pop("cpu"))
-    for name, state in generators.items():
-        torch.cuda.set_rng_state(state, int(name.removeprefix("cuda.")))
+    states = load_file(folder / "random.safetensors")
+    torch.random.set_rng_state(states[f"cpu.{ranks.rank()}"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[f"cuda.{ranks.rank()}"], device)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "training.json").read_text(encoding="utf-8"))
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """Preference records to token ids: one shared prompt and two branches, or the reason why not.
 
-The prompt of a pair is what the prompt, prompt + chosen and prompt + rejected have in common *as tokens*:
-where a tokenizer would merge the end of the prompt with the start of a completion, the boundary moves
-back, so that the ids are exactly those of the joined text.
+The prompt of a pair is what the prompt, prompt + chosen and prompt + rejected have in common *as tokens*: where a
+tokenizer would merge the end of the prompt with the start of a completion, the boundary moves back, so that the ids
+are exactly those of the joined text. The ids are those of TRL 1.16 for the same records (`plait.align.formats`), with
+one exception: a pair without any common token gets a token to start with, since nothing predicts a first token.
 """
 
 from __future__ import annotations
@@ -10,27 +11,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from plait.align.formats import PreferenceTexts, read_record
 from plait.core.component import Component
-from plait.errors import ModelError
+from plait.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Text = str | Sequence[Mapping[str, str]]
-"""Plain text, or messages with ``role`` and ``content``."""
+_NEEDED = ("chosen", "rejected")  # a prompt may be implicit
 
 
 class TokenLimits(Component):
-    """How long a pair may be, in tokens, applied to each branch before the two are joined."""
+    """How long a pair may be, in tokens, applied to each branch before the two are joined.
+
+    TRL's ``max_length=1024`` is ``TokenLimits(max_prompt=1024, max_completion=1024, max_length=1024)``.
+    """
 
     max_prompt: int = Field(default=512, ge=1)
-    """A pair with a longer prompt is set aside: cutting a prompt would change what was asked."""
+    """The longest prompt."""
+    long_prompt: Literal["set_aside", "keep_end", "keep_start"] = "set_aside"
+    """What becomes of a pair with a longer prompt: it is set aside, since cutting a prompt changes what was asked; or
+    the end or the start of the prompt is kept, and the cut counted. The official codes keep the end on dialogues."""
     max_completion: int = Field(default=512, ge=1)
     """A longer completion is cut at its end, and counted."""
+    max_length: int | None = Field(default=None, ge=2)
+    """The longest prompt and completion together; the completion is cut at its end, and counted. A pair whose prompt
+    leaves no room is set aside."""
     append_eos: bool = True
     """End each plain-text completion with the end-of-sequence token, so that stopping is learnt too; wrong
     for completions that were themselves cut off. Conversations end as their chat template says."""
@@ -38,12 +48,23 @@ class TokenLimits(Component):
 
 @dataclass(frozen=True)
 class TokenPair:
-    """One pair as token ids; prompt and both completions hold at least one token each."""
+    """One pair as token ids; prompt and both completions hold at least one token each.
+
+    Args:
+        id: Names the pair in messages.
+        prompt: What both completions follow.
+        chosen: The preferred completion.
+        rejected: The other completion.
+        weight: How much the pair counts in a mean, relative to the others.
+        flip_prior: Probability that chosen and rejected are the wrong way round; for the losses that read it.
+    """
 
     id: str
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
+    weight: float = 1.0
+    flip_prior: float | None = None
 
     @property
     def length(self) -> int:
@@ -66,10 +87,11 @@ class Problem:
 
 @dataclass
 class TokenisedPairs:
-    """The pairs that can be used, those that cannot, and how many completions were cut."""
+    """The pairs that can be used, those that cannot, and how many prompts and completions were cut."""
 
     pairs: list[TokenPair] = field(default_factory=list[TokenPair])
     problems: list[Problem] = field(default_factory=list[Problem])
+    prompts_cut: int = 0
     completions_cut: int = 0
 
     @property
@@ -81,91 +103,100 @@ class TokenisedPairs:
 def tokenise_pairs(
     records: Iterable[Mapping[str, Any]], *, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits | None = None
 ) -> TokenisedPairs:
-    """Tokenise records with ``id``, ``prompt``, ``chosen`` and ``rejected``.
+    """Tokenise records in TRL's formats (`plait.align.formats`).
 
     Args:
-        records: Plain text in all three, or lists of messages in all three.
+        records: Dicts, or a `datasets.Dataset`. An ``id`` names a record in messages; without one it is its number.
         tokenizer: Of the model that will be trained.
         limits: The longest prompt and completion.
 
     Raises:
+        DataError: No record has ``chosen``, or none has ``rejected``.
         ModelError: Records are conversations, and the tokenizer has no chat template.
     """
     limits = limits or TokenLimits()
     result = TokenisedPairs()
-    for record in records:
-        made = _one(record, tokenizer=tokenizer, limits=limits)
-        if isinstance(made, Problem):
-            result.problems.append(made)
+    columns: dict[str, None] = {}
+    for number, record in enumerate(records):
+        columns |= dict.fromkeys(record)
+        given = record.get("id")
+        name = str(number) if given is None else str(given)
+        texts = read_record(record)
+        made = texts if isinstance(texts, str) else _token_pair(name, texts, tokenizer=tokenizer, limits=limits)
+        if isinstance(made, str):
+            result.problems.append(Problem(name, made))
         else:
-            pair, cut = made
-            result.pairs.append(pair)
-            result.completions_cut += cut
+            result.pairs.append(made.pair)
+            result.prompts_cut += made.prompts_cut
+            result.completions_cut += made.completions_cut
+    missing = [column for column in _NEEDED if column not in columns]
+    if columns and missing:
+        raise DataError(
+            f"no record has {' or '.join(missing)}; columns: {', '.join(columns)}",
+            code="align.missing-columns",
+            hint="preference pairs have prompt, chosen and rejected, or chosen and rejected that begin with the prompt",
+        )
     return result
 
 
-def _one(
-    record: Mapping[str, Any], *, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits
-) -> tuple[TokenPair, int] | Problem:
-    """The pair and how many of its completions were cut, or what is wrong with it."""
-    name = str(record["id"])
-    texts = [record[key] for key in ("prompt", "chosen", "rejected")]
-    problem = _wrong_texts(*texts)
-    if problem:
-        return Problem(name, problem)
-    if isinstance(texts[0], str):
-        prompt, chosen, rejected = _encode_plain(tokenizer, *texts, append_eos=limits.append_eos)
-    else:
-        prompt, chosen, rejected = _encode_conversation(tokenizer, *texts)
-    shared = _common_length(prompt, chosen, rejected)
-    if shared == 0:
+@dataclass(frozen=True)
+class _Made:
+    pair: TokenPair
+    prompts_cut: int
+    completions_cut: int
+
+
+def _token_pair(
+    name: str, texts: PreferenceTexts, *, tokenizer: PreTrainedTokenizerBase, limits: TokenLimits
+) -> _Made | str:
+    """The pair and what was cut of it, or what is wrong with it."""
+    encode = _encode_conversation if texts.conversational else _encode_plain
+    asked, good, bad = encode(tokenizer, texts, append_eos=limits.append_eos)
+    shared = _common_length(asked, good, bad)
+    prompt, branches = good[:shared], [good[shared:], bad[shared:]]
+    if not prompt:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if start is None:
-            return Problem(name, "no shared prompt token, and the tokenizer has no token to start with")
-        chosen, rejected, shared = [_token(start), *chosen], [_token(start), *rejected], 1
-    if shared > limits.max_prompt:
-        return Problem(name, "prompt longer than max_prompt")
-    branches = [ids[shared : shared + limits.max_completion] for ids in (chosen, rejected)]
-    if not branches[0] or not branches[1]:
-        return Problem(name, "empty completion")
-    if branches[0] == branches[1]:
-        return Problem(name, "chosen and rejected are the same tokens")
-    cut = sum(len(ids) - shared > limits.max_completion for ids in (chosen, rejected))
-    return TokenPair(name, tuple(chosen[:shared]), tuple(branches[0]), tuple(branches[1])), cut
-
-
-def _wrong_texts(prompt: Text | None, chosen: Text | None, rejected: Text | None) -> str:
-    """What can be said before tokenising; empty if nothing is wrong."""
-    if prompt is None or chosen is None or rejected is None:
-        return "missing text"
-    if not isinstance(chosen, type(prompt)) or not isinstance(rejected, type(prompt)):
-        return "prompt, chosen and rejected are not of one kind"
-    if not _said(chosen) or not _said(rejected):
+            return "no shared prompt token, and the tokenizer has no token to start with"
+        prompt = [_token(start)]
+    too_long = len(prompt) > limits.max_prompt
+    if too_long and limits.long_prompt == "set_aside":
+        return "prompt longer than max_prompt"
+    if too_long:
+        prompt = prompt[-limits.max_prompt :] if limits.long_prompt == "keep_end" else prompt[: limits.max_prompt]
+    room = limits.max_completion
+    if limits.max_length is not None:
+        room = min(room, limits.max_length - len(prompt))
+    if room <= 0:
+        return "prompt fills max_length"
+    chosen, rejected = (tuple(ids[:room]) for ids in branches)
+    if not chosen or not rejected:
         return "empty completion"
     if chosen == rejected:
-        return "chosen and rejected are the same text"
-    return ""
-
-
-def _said(text: Text) -> bool:
-    return bool(text) if isinstance(text, str) else any(m.get("content") for m in text)
+        return "chosen and rejected are the same tokens"
+    pair = TokenPair(name, tuple(prompt), chosen, rejected, texts.weight, texts.flip_prior)
+    return _Made(pair, prompts_cut=int(too_long), completions_cut=sum(len(ids) > room for ids in branches))
 
 
 def _encode_plain(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: str, rejected: str, *, append_eos: bool
+    tokenizer: PreTrainedTokenizerBase, texts: PreferenceTexts, *, append_eos: bool
 ) -> tuple[list[int], list[int], list[int]]:
-    asked, good, bad = (list(tokenizer.encode(text)) for text in (prompt, prompt + chosen, prompt + rejected))
-    if append_eos and tokenizer.eos_token_id is not None:
-        end = _token(tokenizer.eos_token_id)
-        for ids in (good, bad):
-            if not ids or ids[-1] != end:
-                ids.append(end)
-    return asked, good, bad
+    """Ids of prompt, prompt + chosen and prompt + rejected, each ended once."""
+    prompt, chosen, rejected = str(texts.prompt), str(texts.chosen), str(texts.rejected)
+    asked = list(tokenizer.encode(prompt))
+    if not append_eos or tokenizer.eos_token is None:
+        return asked, list(tokenizer.encode(prompt + chosen)), list(tokenizer.encode(prompt + rejected))
+    end = str(tokenizer.eos_token)
+    good, bad = (list(tokenizer.encode(prompt + text.removesuffix(end) + end)) for text in (chosen, rejected))
+    ends_by_itself = asked[-1:] == [tokenizer.eos_token_id] and not prompt.endswith(end)
+    return (asked, good[:-1], bad[:-1]) if ends_by_itself else (asked, good, bad)
 
 
 def _encode_conversation(
-    tokenizer: PreTrainedTokenizerBase, prompt: Text, chosen: Text, rejected: Text
+    tokenizer: PreTrainedTokenizerBase, texts: PreferenceTexts, *, append_eos: bool
 ) -> tuple[list[int], list[int], list[int]]:
+    """The same of conversations, as the chat template writes them."""
+    del append_eos
     if not tokenizer.chat_template:
         raise ModelError(
             "the pairs are conversations, but the tokenizer has no chat template",
@@ -174,14 +205,16 @@ def _encode_conversation(
         )
 
     def encode(messages: Sequence[Any], *, ask: bool) -> list[int]:
-        turns = [dict(m) for m in messages]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=ask)
-        return list(tokenizer.encode(str(text), add_special_tokens=False))
+        encoded: Any = tokenizer.apply_chat_template(
+            list(messages), tokenize=True, return_dict=True, add_generation_prompt=ask, **texts.template
+        )
+        return list(encoded["input_ids"])
 
+    prompt = list(texts.prompt)
     return (
-        encode(list(prompt), ask=True),
-        encode([*prompt, *chosen], ask=False),
-        encode([*prompt, *rejected], ask=False),
+        encode(prompt, ask=True),
+        encode([*prompt, *texts.chosen], ask=False),
+        encode([*prompt, *texts.rejected], ask=False),
     )
 
 

@@ -5,15 +5,15 @@
     curve = PairTrainer(model, args, objective=objective, pairs=pairs, reference=reference).run()
 
 What it adds to its host: the prompt computed once per pair, reference log-probabilities computed once per pair,
-batches of similar length, and an objective that sees a step's whole batch whatever the micro-batch size. It trains on
-one process.
+batches of similar length, and an objective that sees a step's whole batch, however it is split into micro-batches and
+over processes (``torchrun``). From records to a trained model in one call: `plait.align.train_pairs`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,89 +25,51 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from plait.align import ranks
+from plait.align.arguments import (
+    check_checkpointing,
+    decisive,
+    global_batch_size,
+    host_arguments,
+    training_arguments,
+)
 from plait.align.batches import PairBatches
-from plait.align.checkpoint import read_generators, read_state, read_trainable, write_state, write_trainable
-from plait.align.losses import PairBatch
+from plait.align.checkpoint import (
+    check_identity,
+    read_generators,
+    read_state,
+    read_trainable,
+    torch_generators,
+    write_state,
+    write_trainable,
+)
 from plait.align.objectives import Objective
 from plait.align.pairs import TokenPair
-from plait.align.reference import PairLogprobs
+from plait.align.reference import PairLogprobs, weights_fingerprint
 from plait.align.shared_prefix import LaidOutPairs, Layout, choose_layout, lay_out, pair_logprobs
+from plait.align.step import PairTable, Step
 from plait.core.seeds import Seeds
-from plait.errors import ModelError, UsageError
+from plait.errors import RunError, UsageError
+
+__all__ = ["OnStep", "PairTrainer", "training_arguments"]
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
-"""Called after each step with the step, the number of steps, and the step's scalars."""
+"""Called at each log with the step, the number of steps, and the scalars: means over the steps since the last log."""
 
-
-def training_arguments(
-    folder: Path,
-    *,
-    steps: int,
-    batch_size: int = 4,
-    micro_batch_size: int | None = None,
-    learning_rate: float = 1e-4,
-    schedule: str = "linear",
-    warmup_steps: int = 0,
-    weight_decay: float = 0.0,
-    max_grad_norm: float = 1.0,
-    checkpoint_every: int = 0,
-    seed: int = 0,
-    use_cpu: bool = False,
-) -> TrainingArguments:
-    """Arguments for a quiet, deterministic run.
-
-    Args:
-        folder: Where checkpoints go.
-        steps: Optimiser steps.
-        batch_size: Pairs per step.
-        micro_batch_size: Pairs per forward pass; a smaller one needs less memory and gives the same step.
-        learning_rate: The peak of AdamW's learning rate.
-        schedule: A `transformers` schedule: ``linear``, ``cosine``, ``constant``, …
-        warmup_steps: Steps until the learning rate is at its peak.
-        weight_decay: AdamW's.
-        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
-        checkpoint_every: Steps between checkpoints; 0 makes none.
-        seed: Of the global generators; only a LoRA dropout draws from them.
-        use_cpu: Train on the CPU even where there is a GPU.
-    """
-    micro = micro_batch_size or batch_size
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, batch_size // micro),
-        learning_rate=learning_rate,
-        lr_scheduler_type=schedule,
-        warmup_steps=warmup_steps,
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        save_strategy="steps" if checkpoint_every else "no",
-        save_steps=checkpoint_every or 500,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        seed=seed,
-        logging_nan_inf_filter=False,
-        dataloader_pin_memory=False,
-        use_cpu=use_cpu,
-        bf16=False,
-        average_tokens_across_devices=False,
-    )
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """One micro-batch. ``by_chosen`` and ``by_rejected`` are set where the objective was evaluated beforehand."""
+class _MicroBatch:
+    """Pairs for one forward pass, and which of this rank's parts of the step they are."""
 
-    laid_out: LaidOutPairs
     rows: list[int]
-    share: float = 1.0
-    by_chosen: Tensor | None = None
-    by_rejected: Tensor | None = None
-    loss: float = 0.0
+    laid_out: LaidOutPairs
+    number: int = 0
 
 
 class PairTrainer(Trainer):
@@ -115,17 +77,24 @@ class PairTrainer(Trainer):
 
     Args:
         model: A causal language model; all parameters that ask for gradients are trained (a LoRA adapter's, or all).
-        args: From `training_arguments`, or your own; ``max_steps`` must be set.
+        args: From `training_arguments`, or your own; what cannot be honoured is refused by name.
         objective: What is minimised; its state is part of every checkpoint.
-        pairs: The training pairs.
+        pairs: The training pairs; the same on every rank.
         reference: Log-probabilities of the same pairs under the reference model, in the same order
-            (`reference_logprobs`); may be left out for a reference-free objective.
+            (`reference_logprobs`); may be left out for a reference-free objective. They are computed before training,
+            so that no second model is in memory: not even for full fine-tuning, where they come from the model
+            before its first step or from any other.
+        heldout: Pairs that are only measured on, at ``args.eval_strategy`` and by `evaluate`.
+        heldout_reference: Their reference log-probabilities.
         seeds: Root of the order of the pairs.
-        layout: ``auto`` chooses from the model's configuration.
-        on_step: Called after each step.
+        layout: ``auto`` chooses from the model's configuration, and logs where the shared prefix would not be exact.
+        on_step: Called at each log.
+        callbacks: The host's.
+        optimizers: The host's: an optimiser and a schedule of your own.
 
     Raises:
         UsageError: The arguments ask for something this trainer cannot do.
+        ModelError: A reference log-probability is not finite.
     """
 
     # The batch's loss is exact for the whole step; the host must not divide it by the number of micro-batches.
@@ -139,32 +108,50 @@ class PairTrainer(Trainer):
         objective: Objective,
         pairs: Sequence[TokenPair],
         reference: Sequence[PairLogprobs] | None = None,
+        heldout: Sequence[TokenPair] = (),
+        heldout_reference: Sequence[PairLogprobs] | None = None,
         seeds: Seeds | None = None,
         layout: Layout | Literal["auto"] = "auto",
         on_step: OnStep | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
-        _check(args, objective=objective, pairs=pairs, reference=reference)
+        _check(model, args, objective=objective, pairs=pairs, reference=reference)
+        _check_heldout(args, objective=objective, heldout=heldout, reference=heldout_reference)
+        args = host_arguments(args, pairs=len(pairs))
         self.network = model
         self.folder = Path(args.output_dir or ".")
         self.objective = objective.train()
         self.pairs = list(pairs)
-        self.reference = torch.tensor(reference if reference is not None else [(0.0, 0.0)] * len(self.pairs))
-        longest = max(pair.longest_branch for pair in self.pairs)
+        self.table = PairTable.of(self.pairs, reference)
+        self.heldout = list(heldout)
+        self.heldout_table = PairTable.of(self.heldout, heldout_reference) if heldout else None
         self.layout: Layout
         if layout == "auto":
+            longest = max(pair.longest_branch for pair in [*self.pairs, *self.heldout])
             self.layout, self.layout_reason = choose_layout(model, longest=longest)
+            _log.log(logging.INFO if self.layout == "shared_prefix" else logging.WARNING, self.layout_reason)
         else:
             self.layout, self.layout_reason = layout, "chosen by the caller"
         self.batches = PairBatches(
             [pair.length for pair in self.pairs],
-            batch_size=args.per_device_train_batch_size * args.gradient_accumulation_steps,
+            batch_size=global_batch_size(args),
             micro_batch_size=args.per_device_train_batch_size,
             steps=args.max_steps,
-            seeds=seeds or Seeds(args.seed),
+            seeds=seeds or Seeds(args.seed if args.data_seed is None else args.data_seed),
         )
-        self._scalars: dict[str, float] = {}
-        self._identity = ""
-        super().__init__(model=cast("Any", model), args=args, train_dataset=cast("Any", range(len(self.pairs))))
+        self._step: Step | None = None
+        self._resumed_from: Path | None = None
+        self._scalars: list[Mapping[str, float]] = []
+        self._identity: Mapping[str, Any] = {}
+        super().__init__(
+            model=cast("Any", model),
+            args=args,
+            train_dataset=cast("Any", range(len(self.pairs))),
+            eval_dataset=cast("Any", range(len(self.heldout))) if heldout else None,
+            callbacks=list(callbacks),
+            optimizers=cast("Any", optimizers),
+        )
         self.remove_callback(PrinterCallback)
         if on_step is not None:
             self.add_callback(_Tell(on_step))
@@ -173,119 +160,98 @@ class PairTrainer(Trainer):
         """Train, from the last checkpoint in ``args.output_dir`` if there is one.
 
         Returns:
-            The scalars of each step from the first on, those before a kill included.
+            `curve`: the scalars of each log from the first step on, those before a kill included.
 
         Raises:
             ModelError: The loss is not a number.
-            RunError: The checkpoint in the folder belongs to other pairs or settings.
+            RunError: The checkpoint in the folder belongs to another run, or the ranks do not train the same.
         """
-        self._identity = self._describe()
         last = get_last_checkpoint(str(self.folder)) if self.folder.is_dir() else None
         self.train(resume_from_checkpoint=last)
         return self.curve
 
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> Any:
+        """The host's `train`; `run` is the same with resumption from what is there."""
+        self._identity = self._identity or self._describe()  # before the first step changes any weight
+        _check_same_on_all_ranks(self._identity, device=self.args.device)
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+
     @property
     def curve(self) -> list[dict[str, float]]:
-        """The scalars of each step so far."""
+        """The scalars of each log so far, each the mean over the steps since the last."""
         return [dict(entry) for entry in self.state.log_history if "beta" in entry]
 
     # --- data -----------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Micro-batches of all steps, in order."""
-        rows = cast("Any", range(len(self.pairs)))
-        return DataLoader(rows, batch_sampler=self.batches, collate_fn=self._collate)
+        """This rank's micro-batches of all steps, in order."""
+        mine = cast("Any", ranks.deal(list(self.batches)))
+        return DataLoader(cast("Any", range(len(self.pairs))), batch_sampler=mine, collate_fn=self._collate)
 
-    def _collate(self, rows: list[int]) -> _Batch:
-        return _Batch(lay_out([self.pairs[row] for row in rows], layout=self.layout), rows)
+    def _collate(self, rows: list[int]) -> _MicroBatch:
+        return _MicroBatch(rows, lay_out([self.pairs[row] for row in rows], layout=self.layout))
+
+    # --- the step -------------------------------------------------------------------------------------------------
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[_Batch], num_batches: int, device: torch.device
-    ) -> tuple[list[_Batch], None]:
-        """All micro-batches of one step, with the objective already evaluated on the whole where it must be."""
-        batches = [replace(batch, laid_out=batch.laid_out.to(device)) for batch in islice(epoch_iterator, num_batches)]
-        total = sum(len(batch.rows) for batch in batches)
-        batches = [replace(batch, share=len(batch.rows) / total) for batch in batches]
-        if len(batches) > 1 and not self.objective.separable:
-            batches = self._evaluated(batches)
-        return batches, None
+        self, epoch_iterator: Iterator[_MicroBatch], num_batches: int, device: torch.device
+    ) -> tuple[list[_MicroBatch], None]:
+        """This rank's micro-batches of one step; where the objective must look ahead, it has seen them all."""
+        parts = [
+            replace(batch, laid_out=batch.laid_out.to(device), number=number)
+            for number, batch in enumerate(islice(epoch_iterator, num_batches))
+        ]
+        self._step = Step(
+            self.objective,
+            self.table,
+            [part.rows for part in parts],
+            number=self.state.global_step + 1,
+            device=device,
+        )
+        if self._resumed_from is not None:  # before anything draws, and after the loader has drawn its seed
+            read_generators(self._resumed_from, device=device)
+            self._resumed_from = None
+        if self._step.looks_ahead:
+            _dropout_off(self.network)
+            # A LoRA dropout must drop the same units when the parts are run again with gradients.
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+                self._step.see([pair_logprobs(self.network, part.laid_out) for part in parts])
+        return parts, None
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs
 
-    # --- the step -------------------------------------------------------------------------------------------------
-
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """This micro-batch's part of the step's loss."""
+        """This micro-batch's part of the step's loss, with its part of the exact gradient."""
         del num_items_in_batch
         if return_outputs:
             raise UsageError(
                 "PairTrainer has no per-batch outputs", code="align.outputs", hint="use plait.align.evaluate"
             )
-        batch = cast("_Batch", inputs)
-        self._dropout_off(model)
+        batch, step = cast("_MicroBatch", inputs), cast("Step", self._step)
+        _dropout_off(model)
         chosen, rejected = pair_logprobs(model, batch.laid_out)
-        if batch.by_chosen is not None and batch.by_rejected is not None:
-            surrogate = (batch.by_chosen * chosen + batch.by_rejected * rejected).sum()
-            return surrogate - surrogate.detach() + batch.loss
-        result = self.objective(self._pair_batch(batch.rows, chosen, rejected))
-        self._take(result.scalars, batch.rows, share=batch.share)
-        return result.loss * batch.share
-
-    def _evaluated(self, batches: Sequence[_Batch]) -> list[_Batch]:
-        """The objective on the whole step: log-probabilities first, then the derivative by each of them.
-
-        Source: Gao et al. 2021, gradient caching (arXiv 2101.06983), here for the log-probabilities of pairs.
-        """
-        rows = [row for batch in batches for row in batch.rows]
-        self._dropout_off(self.network)
-        # A LoRA dropout must drop the same units when the parts are run again with gradients.
-        with torch.random.fork_rng(), torch.no_grad():
-            parts = [pair_logprobs(self.network, batch.laid_out) for batch in batches]
-        chosen, rejected = (torch.cat(side) for side in zip(*parts, strict=True))
-        result, by_chosen, by_rejected = self.objective.coefficients(self._pair_batch(rows, chosen, rejected))
-        self._take(result.scalars, rows)
-        evaluated: list[_Batch] = []
-        start = 0
-        for batch in batches:
-            part = slice(start, start + len(batch.rows))
-            loss = float(result.loss) * batch.share
-            evaluated.append(replace(batch, by_chosen=by_chosen[part], by_rejected=by_rejected[part], loss=loss))
-            start = part.stop
-        return evaluated
-
-    def _pair_batch(self, rows: Sequence[int], chosen: Tensor, rejected: Tensor) -> PairBatch:
-        reference = self.reference[list(rows)].to(chosen.device)
-        lengths = torch.tensor([[len(self.pairs[row].chosen), len(self.pairs[row].rejected)] for row in rows])
-        lengths = lengths.to(chosen)
-        return PairBatch(chosen, rejected, reference[:, 0], reference[:, 1], lengths[:, 0], lengths[:, 1])
-
-    def _take(self, scalars: Mapping[str, float], rows: Sequence[int], *, share: float = 1.0) -> None:
-        """Add a part's scalars to those of the step; a loss that is not a number ends the run here."""
-        if not math.isfinite(scalars["loss"]):
-            raise ModelError(
-                f"the loss is {scalars['loss']} at step {self.state.global_step + 1}",
-                code="align.loss-not-finite",
-                where=f"pairs {', '.join(self.pairs[row].id for row in rows)}",
-                hint="look at these pairs, or lower the learning rate",
-            )
-        for name, value in scalars.items():
-            counted = 1.0 if name == "effective_pairs" else share  # a number of pairs adds up, all others are means
-            self._scalars[name] = self._scalars.get(name, 0.0) + counted * value
-
-    def _dropout_off(self, model: nn.Module) -> None:
-        """Policy and reference are compared without dropout; only a LoRA adapter's own, if asked for, stays on."""
-        model.eval()
-        for name, module in model.named_modules():
-            if "lora_dropout" in name:
-                module.train()
+        part = step.part(batch.number, chosen, rejected)
+        if batch.number == len(step.parts) - 1:
+            self._scalars.append(step.scalars)
+        surrogate = (part.by_chosen * chosen + part.by_rejected * rejected).sum()
+        # Its value is the loss, its gradient the sum over ranks, of which data parallelism takes the mean.
+        return ranks.count() * (surrogate - surrogate.detach()) + part.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Put the objective's scalars beside what the host logs."""
+        """Put the objective's scalars beside what the host logs, and count epochs in pairs."""
         if self._scalars and "learning_rate" in logs:
-            logs, self._scalars = {**logs, **self._scalars}, {}
+            names = self._scalars[0]
+            means = {name: sum(s[name] for s in self._scalars) / len(self._scalars) for name in names}
+            logs, self._scalars = {**logs, **means}, []
+        self.state.epoch = self.state.global_step * self.batches.batch_size / len(self.pairs)
         super().log(logs, start_time)
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -293,75 +259,147 @@ class PairTrainer(Trainer):
         del inputs
         return 0
 
+    # --- evaluation -----------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The objective's scalars on the held-out pairs as one batch, its state untouched.
+
+        Returns:
+            ``eval_loss``, ``eval_gap``, ``eval_accuracy``, …: equal whatever ``per_device_eval_batch_size`` and the
+            number of ranks.
+
+        Raises:
+            UsageError: There are no held-out pairs, or others are given: they need reference log-probabilities.
+        """
+        del ignore_keys
+        if eval_dataset is not None or self.heldout_table is None:
+            raise UsageError(
+                "PairTrainer evaluates the pairs given to it as heldout",
+                code="align.no-heldout",
+                hint="pass heldout= and heldout_reference=, or use plait.align.evaluate.score_pairs",
+            )
+        rows = torch.arange(len(self.heldout))
+        chosen, rejected = self._heldout_logprobs()
+        was_training = self.network.training
+        try:
+            result = self.objective.eval()(self.heldout_table.batch(rows, chosen, rejected))
+        finally:
+            self.objective.train()
+            self.network.train(was_training)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in result.scalars.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _heldout_logprobs(self) -> tuple[Tensor, Tensor]:
+        """Of all held-out pairs, dealt to the ranks; ``[heldout]`` each."""
+        mine = ranks.deal(self.heldout)
+        size = self.args.per_device_eval_batch_size
+        self.network.eval()
+        found = [torch.zeros(0, 2, device=self.args.device)]
+        with torch.no_grad():
+            for start in range(0, len(mine), size):
+                laid_out = lay_out(mine[start : start + size], layout=self.layout).to(self.args.device)
+                found.append(torch.stack(pair_logprobs(self.network, laid_out), dim=1))
+        chosen, rejected = ranks.gather(torch.cat(found)).unbind(1)
+        return chosen, rejected
+
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint and drop older ones; visible under its name only when all of it is on disk."""
         del model, trial
-        final = self.folder / f"checkpoint-{self.state.global_step}"
-        partial = self.folder / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_trainable(self.network, partial)
-        write_state(
-            partial,
-            optimizer=cast("torch.optim.Optimizer", self.optimizer),
-            scheduler=self.lr_scheduler,
-            objective=self.objective.state_dict(),
-            identity=self._identity or self._describe(),
-        )
-        self.state.save_to_json(str(partial / "trainer_state.json"))
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        for older in self.folder.glob("checkpoint-*"):
-            if older != final:
+        generators = torch_generators(self.args.device)
+        final = self._checkpoint(self.state.global_step)
+        if self.args.should_save:
+            best = self._checkpoint(self.state.best_global_step or 0)
+            if best == final or best.is_dir():
+                self.state.best_model_checkpoint = str(best)
+            partial = self.folder / "partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            write_trainable(self.network, partial)
+            write_state(
+                partial,
+                optimizer=cast("torch.optim.Optimizer", self.optimizer),
+                scheduler=self.lr_scheduler,
+                objective=self.objective.state_dict(),
+                identity=self._identity,
+                generators=generators,
+            )
+            self.state.save_to_json(str(partial / "trainer_state.json"))
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            self._drop_older()
+        ranks.wait()
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.folder / f"checkpoint-{step}"
+
+    def _drop_older(self) -> None:
+        """Keep the newest ``save_total_limit`` checkpoints, and the best."""
+        newest_first = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
+        for older in newest_first[self.args.save_total_limit or len(newest_first) :]:
+            if str(older) != self.state.best_model_checkpoint:
                 shutil.rmtree(older)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        check_identity(Path(resume_from_checkpoint), self._identity)
         read_trainable(model or self.network, Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        read_trainable(self.network, Path(str(self.state.best_model_checkpoint)))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            state = read_state(
-                Path(checkpoint),
-                optimizer=cast("torch.optim.Optimizer", self.optimizer),
-                scheduler=self.lr_scheduler,
-                identity=self._identity or self._describe(),
-            )
+            optimizer = cast("torch.optim.Optimizer", self.optimizer)
+            state = read_state(Path(checkpoint), optimizer=optimizer, scheduler=self.lr_scheduler)
             self.objective.load_state_dict(state)
+            self._resumed_from = Path(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            read_generators(Path(checkpoint))
+        """Nothing: the host would do it after `get_batch_samples` has drawn."""
+        del checkpoint
 
-    def _describe(self) -> str:
-        """A hash of all that decides the run's numbers, except the frozen weights."""
-        args = self.args
-        facts = {
-            "pairs": [[p.id, p.prompt, p.chosen, p.rejected] for p in self.pairs],
-            "reference": self.reference.tolist(),
+    def _describe(self) -> dict[str, Any]:
+        """All that decides the run's numbers, by name."""
+        optimizer = {} if self.optimizer is None else {"optim": type(self.optimizer).__name__}
+        return {
             "objective": self.objective.settings(),
-            "seeds": [self.batches.seeds.seed, *self.batches.seeds.path],
-            "layout": self.layout,
-            "args": [
-                args.max_steps,
-                args.per_device_train_batch_size,
-                args.gradient_accumulation_steps,
-                args.learning_rate,
-                str(args.lr_scheduler_type),
-                args.warmup_steps,
-                args.weight_decay,
-                args.max_grad_norm,
-                str(args.optim),
-                args.seed,
+            "model": weights_fingerprint(self.network),
+            "set of trained weights": [
+                [name, list(p.shape)] for name, p in self.network.named_parameters() if p.requires_grad
             ],
-            "trained": [[n, list(p.shape)] for n, p in self.network.named_parameters() if p.requires_grad],
+            "set of pairs": _digest(
+                [[p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior] for p in self.pairs]
+            ),
+            "reference model": _digest(self.table.reference.tolist()),
+            "order of pairs": [self.batches.seeds.seed, *self.batches.seeds.path],
+            "layout": self.layout,
+            "number of processes": ranks.count(),
+            **decisive(self.args),
+            **optimizer,
         }
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _dropout_off(model: nn.Module) -> None:
+    """Policy and reference are compared without dropout; only a LoRA adapter's own, if asked for, stays on."""
+    model.eval()
+    for name, module in model.named_modules():
+        if "lora_dropout" in name:
+            module.train()
+        elif isinstance(module, GradientCheckpointingLayer):
+            module.training = True  # a layer recomputes only in training mode; its own modules stay in eval mode
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 class _Tell(TrainerCallback):
-    """Hands each step's scalars to a function."""
+    """Hands each log's scalars to a function."""
 
     def __init__(self, on_step: OnStep) -> None:
         self._on_step = on_step
@@ -373,7 +411,19 @@ class _Tell(TrainerCallback):
             self._on_step(state.global_step, state.max_steps, logs)
 
 
+def _check_same_on_all_ranks(identity: Mapping[str, Any], *, device: torch.device) -> None:
+    digest = torch.tensor([int(_digest(dict(identity))[:15], 16)], device=device)
+    if len(set(ranks.gather(digest).tolist())) > 1:
+        raise RunError(
+            "the processes do not train the same: other pairs, settings or weights",
+            code="align.ranks-differ",
+            where=f"rank {ranks.rank()}",
+            hint="build model, pairs and objective in the same way, from the same seeds, in every process",
+        )
+
+
 def _check(
+    model: nn.Module,
     args: TrainingArguments,
     *,
     objective: Objective,
@@ -382,27 +432,38 @@ def _check(
 ) -> None:
     if not pairs:
         raise UsageError("there are no pairs to train on", code="align.no-pairs")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError(
+            "no parameter of the model asks for a gradient",
+            code="align.nothing-to-train",
+            hint="attach a LoRA adapter, or call model.requires_grad_(True)",
+        )
+    _check_reference(objective, reference, of="pairs")
+    check_checkpointing(model, args)
+
+
+def _check_heldout(
+    args: TrainingArguments,
+    *,
+    objective: Objective,
+    heldout: Sequence[TokenPair],
+    reference: Sequence[PairLogprobs] | None,
+) -> None:
+    if args.eval_strategy != "no" and not heldout:
+        raise UsageError(
+            f"eval_strategy is {str(args.eval_strategy.value)!r}, but there are no held-out pairs",
+            code="align.no-heldout",
+            hint="pass heldout= and heldout_reference=",
+        )
+    if heldout:
+        _check_reference(objective, reference, of="heldout")
+
+
+def _check_reference(objective: Objective, reference: Sequence[PairLogprobs] | None, *, of: str) -> None:
     if reference is None and objective.needs_reference:
+        argument = "reference" if of == "pairs" else "heldout_reference"
         raise UsageError(
             "the objective compares with a reference model, but no reference log-probabilities were given",
             code="align.no-reference",
-            hint="pass reference=reference_logprobs(model, pairs, cache=ReferenceCache())",
-        )
-    if reference is not None and len(reference) != len(pairs):
-        raise UsageError(
-            f"{len(reference)} reference log-probabilities for {len(pairs)} pairs", code="align.no-reference"
-        )
-    if args.max_steps <= 0:
-        raise UsageError("max_steps must be set", code="align.max-steps", hint="use training_arguments(steps=…)")
-    if args.world_size > 1 or args.n_gpu > 1:
-        raise UsageError(
-            f"PairTrainer trains on one device, not {max(args.world_size, args.n_gpu)}",
-            code="align.one-device",
-            hint="set CUDA_VISIBLE_DEVICES to one GPU",
-        )
-    if args.gradient_checkpointing:
-        raise UsageError(
-            "gradient checkpointing needs training mode, and pairs are compared without dropout",
-            code="align.gradient-checkpointing",
-            hint="lower micro_batch_size instead",
+            hint=f"pass {argument}=reference_logprobs(model, {of}, cache=ReferenceCache())",
         )

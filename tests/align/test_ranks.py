@@ -1,0 +1,111 @@
+"""Two processes over gloo train exactly what one process trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from align.rank_worker import RUNS, make, outcome
+from plait.align import ranks
+
+TESTS = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes have left what they trained."""
+    folder = tmp_path_factory.mktemp("ranks")
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(TESTS),
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(TESTS / "align" / "rank_worker.py"), str(folder)],
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [worker.communicate(timeout=240)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(said)
+    return folder
+
+
+def left(folder: Path, name: str, rank: int) -> tuple[dict[str, torch.Tensor], Any]:
+    weights = load_file(folder / f"{name}.{rank}.safetensors")
+    return weights, json.loads((folder / f"{name}.{rank}.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in RUNS if not n.startswith(("local", "kept"))])
+def test_two_ranks_train_what_one_does(together: Path, tmp_path: Path, name: str) -> None:
+    alone = make(tmp_path, **RUNS[name] | {"micro": 8})
+    alone.run()
+    weights, facts = outcome(alone)
+    for rank in range(2):
+        found_weights, found = left(together, name, rank)
+        for key, value in weights.items():
+            torch.testing.assert_close(found_weights[key], value, atol=1e-6, rtol=0)
+        for key in ("loss", "gap", "beta", "kept", "effective_pairs", "accuracy", "grad_norm"):
+            assert [e[key] for e in found["curve"]] == pytest.approx(
+                [e[key] for e in facts["curve"]], rel=1e-4, abs=1e-5
+            )
+        assert found["evaluated"] == pytest.approx(facts["evaluated"], rel=1e-4, abs=1e-5)
+        assert found["state"]["steps"] == facts["state"]["steps"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_ranks_hold_the_same(together: Path, name: str) -> None:
+    """Bit for bit: weights after training, curves, and the objective's state."""
+    (first, facts), (second, other) = (left(together, name, rank) for rank in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert facts == other
+
+
+@pytest.mark.slow
+def test_two_ranks_resume_exactly(together: Path) -> None:
+    """Dropout too: each rank goes on with its own generator."""
+    unbroken, resumed = load_file(together / "kept-2.0.safetensors"), load_file(together / "resumed.1.safetensors")
+    assert all(torch.equal(unbroken[key], resumed[key]) for key in unbroken)
+
+
+@pytest.mark.slow
+def test_ranks_that_differ_are_refused(together: Path) -> None:
+    for rank in range(2):
+        assert "the processes do not train the same" in (together / f"refused.{rank}.txt").read_text()
+
+
+def test_one_process_deals_and_gathers_to_itself() -> None:
+    assert (ranks.rank(), ranks.count()) == (0, 1)
+    assert ranks.deal([3, 1, 2]) == [3, 1, 2]
+    values = torch.arange(4.0, requires_grad=True)
+    assert torch.equal(ranks.gather(values), values.detach())
+    assert not ranks.gather(values).requires_grad
