@@ -195,7 +195,7 @@ def test_bad_records_are_set_aside_with_their_reason(tmp_path: Path, model: Path
 def test_inputs_that_cannot_be_used(tmp_path: Path, model: Path) -> None:
     made = stage(tmp_path, model)
     pq.write_table(pa.table({"question": ["a"]}), made.pairs)
-    with pytest.raises(DataError, match='no field "prompt"; fields: question'):
+    with pytest.raises(DataError, match='no field "chosen"; fields: question'):
         run(made, tmp_path / "1")
     write_pairs(made.pairs, 3, bad=3)
     loose = made.model_copy(update={"max_bad_fraction": 1.0})

@@ -151,3 +151,49 @@ def bootstrap(values: Numbers, *, seeds: Seeds, resamples: int = 4000) -> Interv
     means = values[rows].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def bootstrap_ratio(above: Numbers, below: Numbers, *, seeds: Seeds, resamples: int = 4000) -> Interval:
+    """``Σ above / Σ below`` and its 95 % percentile interval over resampled entries, ``[entries]`` each.
+
+    Example:
+        >>> import numpy as np
+        >>> bootstrap_ratio(np.array([1.0, 3.0]), np.array([2.0, 2.0]), seeds=Seeds(0)).value
+        1.0
+    """
+    import numpy as np
+
+    rows = seeds.child("bootstrap").numpy().integers(len(above), size=(resamples, len(above)))
+    low, high = np.quantile(above[rows].sum(axis=1) / below[rows].sum(axis=1), [0.025, 0.975])
+    return Interval(float(above.sum() / below.sum()), float(low), float(high))
+
+
+def rank_correlation(first: Numbers, second: Numbers) -> float:
+    """Spearman's rank correlation; 0 where one side does not vary.
+
+    Args:
+        first: ``[pairs]``.
+        second: ``[pairs]``.
+
+    Example:
+        >>> import numpy as np
+        >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([5.0, 4.0, 3.0]))
+        -1.0
+    """
+    import numpy as np
+
+    ranks = [_ranks(first), _ranks(second)]
+    spreads = [float(rank.std()) for rank in ranks]
+    if min(spreads) == 0:
+        return 0.0
+    centred = [rank - rank.mean() for rank in ranks]
+    return round(float(np.mean(centred[0] * centred[1])) / (spreads[0] * spreads[1]), 12)
+
+
+def _ranks(values: Numbers) -> Numbers:
+    """Ranks from 0, equal values sharing their mean rank."""
+    import numpy as np
+
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return cast("Numbers", (ends - (counts + 1) / 2)[where])

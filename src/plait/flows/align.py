@@ -1,29 +1,36 @@
 """Stage ``align.preference``: preference pairs in, a LoRA adapter out, and what it changed on pairs held out.
 
 - {name: align, use: align.preference, pairs: ${pairs.pairs}, heldout: ${pairs.heldout}, steps: 36}
+
+``plait align train`` is this stage without a recipe.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from plait.align.pairs import TokenLimits, TokenPair, tokenise_pairs
+from plait.align.pairs import TokenLimits, TokenPair
 from plait.align.presets import DPO, Preset
-from plait.align.weighting import BetaRule
-from plait.core.io import read_table, write_table
+from plait.align.verdicts import Thresholds
+from plait.core.io import write_table
 from plait.core.optional import check_installed
 from plait.core.stage import InputPath, Stage, StageContext
-from plait.errors import DataError
+from plait.flows.align_pairs import PairFile, read_records, split_by_prompt, tokenise_records
 from plait.flows.align_report import Measured, describe
 from plait.models.adapters import LoRA
 
 if TYPE_CHECKING:
     from plait.align.evaluate import PairScores
+    from plait.align.objectives import Objective
+    from plait.align.samples import Samples
+    from plait.align.shared_prefix import Layout
+    from plait.flows.align_flips import Flips
     from plait.models import LanguageModel
 
 
@@ -38,20 +45,29 @@ class Preference(Stage):
           objective: {name: dr_dpo, beta_prime: 1.0}
     """
 
-    outputs: ClassVar[Mapping[str, str]] = {"adapter": "adapter", "scores": "scores.parquet"}
+    outputs: ClassVar[Mapping[str, str]] = {
+        "adapter": "adapter",
+        "scores": "scores.parquet",
+        "result": "result.json",
+    }
 
     pairs: InputPath
-    """Records with ``prompt``, ``chosen`` and ``rejected``, as text or as messages."""
-    heldout: InputPath
-    """Pairs of the same kind that are only measured on."""
+    """Records with ``prompt``, ``chosen`` and ``rejected``, as text or as messages; a boolean ``flipped`` marks labels
+    known to be wrong, and is only measured."""
+    heldout: InputPath | None = None
+    """Pairs of the same kind that are only measured on; part of ``pairs`` if absent."""
+    heldout_share: float = Field(default=0.1, gt=0, lt=1)
+    """The part held out where there is no file of its own; all pairs of a prompt go to one side."""
     model: str = "smollm2-135m"
     """The model that is adapted; see ``plait models ls``."""
     objective: Preset = DPO()
     """What is minimised, by ``name``, with its settings."""
-    lora: LoRA = LoRA(targets=("q_proj", "k_proj", "v_proj", "o_proj"))
-    """Rank, scale and places of the adapter."""
+    lora: LoRA | None = LoRA(targets=("q_proj", "k_proj", "v_proj", "o_proj"))
+    """Rank, scale and places of the adapter; null trains all weights, and the adapter's folder holds a whole model."""
     steps: int = Field(default=36, ge=1)
     """Optimiser steps."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the pairs, in place of ``steps``."""
     batch_size: int = Field(default=4, ge=1)
     """Pairs per step."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -65,13 +81,26 @@ class Preference(Stage):
     limits: TokenLimits = TokenLimits()
     """How long prompts and completions may be, in tokens."""
     measure: int = Field(default=32, ge=1)
-    """At most so many held-out pairs are measured, the first of the file."""
+    """At most so many held-out pairs are measured, the first of the file; and so many training pairs where flips are
+    known."""
+    sample: int = Field(default=0, ge=0)
+    """So many held-out prompts are continued by the policy and by its reference, for KL and drift of length."""
+    sample_tokens: int = Field(default=48, ge=1)
+    """Longest such sample, in tokens."""
+    thresholds: Thresholds = Thresholds()
+    """Where verdicts turn."""
     checkpoint_every: int = Field(default=6, ge=1)
     """Steps between checkpoints: what a kill can cost."""
     max_bad_fraction: float = Field(default=0.1, ge=0, le=1)
     """Stop if more than this share of the pairs cannot be used."""
     device: str = "cpu"
     """Where to train: ``cpu``, ``cuda``, or ``auto``."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs is not None and "steps" in self.model_fields_set:
+            raise ValueError("give steps or epochs, not both")
+        return self
 
     def checkable(self) -> None:
         """Raises MissingExtra without torch, transformers and peft."""
@@ -87,77 +116,75 @@ class Preference(Stage):
     def run(self, context: StageContext) -> None:
         """Tokenise, compute reference log-probabilities once, train from the last checkpoint, measure, describe."""
         self.checkable()
-        from plait.models import attach_lora, load, save_adapter
+        from plait.models import load
 
         lm = load(self.model, device=self.device)
         train, heldout = self._read(lm, context)
-        lm = attach_lora(lm, self.lora, seed=context.seeds.child("lora").integer())
-        before, after, curve = self._train(lm, train.pairs, heldout.pairs, context)
-        save_adapter(lm, context.output("adapter"))
-        _write_scores(heldout.pairs, before, after, context.output("scores"))
-        measured = Measured(before=before, after=after, curve=curve, records=heldout.records, pairs=heldout.pairs)
-        describe(measured, context.report, beta=self._beta(), seeds=context.seeds)
+        lm = self._trainable(lm, context)
+        measured = self._train(lm, train, heldout, context)
+        self._save(lm, context.output("adapter"))
+        _write_scores(heldout.pairs, measured.before, measured.after, context.output("scores"))
+        result = describe(measured, context.report, stage=self, seeds=context.seeds)
+        context.output("result").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
         context.report.facts |= {
             "pairs trained on": len(train.pairs),
             "pairs given": train.given,
-            "steps": self.steps,
+            "steps": len(measured.curve),
             "completions cut": train.cut + heldout.cut,
             "pairs set aside": context.quarantine.total,
         }
 
-    def _read(self, lm: LanguageModel, context: StageContext) -> tuple[_Pairs, _Pairs]:
+    def _read(self, lm: LanguageModel, context: StageContext) -> tuple[PairFile, PairFile]:
         """As many training pairs as the steps can use, drawn at random, and the first held-out pairs."""
-        train = self._tokenise(self.pairs, lm, context)
-        heldout = self._tokenise(self.heldout, lm, context)
+        records = read_records(self.pairs, context.quarantine)
+        if self.heldout is None:
+            records, held = split_by_prompt(records, share=self.heldout_share, seeds=context.seeds)
+        else:
+            held = read_records(self.heldout, context.quarantine)
+        train, heldout = (
+            tokenise_records(
+                part, tokenizer=lm.tokenizer, limits=self.limits, quarantine=context.quarantine, name=path.name
+            )
+            for part, path in ((records, self.pairs), (held, self.heldout or self.pairs))
+        )
         context.quarantine.check(
             train.given + heldout.given, max_bad_fraction=self.max_bad_fraction, where=str(self.pairs)
         )
-        for name, found in (("pairs", train), ("heldout", heldout)):
-            if not found.pairs:
-                raise DataError(
-                    f"none of the {found.given} records is a usable pair",
-                    code="align.no-pairs",
-                    where=str(getattr(self, name)),
-                    hint=f"see {context.quarantine.path.name} for the reasons",
-                )
-        if len(train.pairs) > self.steps * self.batch_size:
+        if self.epochs is None and len(train.pairs) > self.steps * self.batch_size:
             shuffled = context.seeds.child("subset").numpy().permutation(len(train.pairs))
             train = train.take(sorted(int(i) for i in shuffled[: self.steps * self.batch_size]))
         return train, heldout.take(range(min(self.measure, len(heldout.pairs))))
 
-    def _tokenise(self, path: Path, lm: LanguageModel, context: StageContext) -> _Pairs:
-        set_aside = context.quarantine.total
-        table = read_table(path, quarantine=context.quarantine)
-        for column in ("prompt", "chosen", "rejected"):
-            if column not in table.column_names:
-                raise DataError(
-                    f'there is no field "{column}"; fields: {", ".join(table.column_names)}',
-                    code="data.missing-field",
-                    where=str(path),
-                    hint="preference pairs have prompt, chosen and rejected",
-                )
-        records: list[dict[str, Any]] = [
-            {"id": str(n), **{k: v for k, v in record.items() if k != "id" or v is not None}}
-            for n, record in enumerate(table.to_pylist())
-        ]
-        result = tokenise_pairs(records, tokenizer=lm.tokenizer, limits=self.limits)
-        by_id = {str(record["id"]): record for record in records}
-        for problem in result.problems:
-            context.quarantine.add(where=f"{path.name}:{problem.id}", reason=problem.reason, record=by_id[problem.id])
-        given = len(result.pairs) + context.quarantine.total - set_aside
-        return _Pairs(result.pairs, [by_id[p.id] for p in result.pairs], given, result.completions_cut)
+    def _steps(self, pairs: int) -> int:
+        """Optimiser steps: as asked for, or as many as the epochs need."""
+        return self.steps if self.epochs is None else max(1, math.ceil(self.epochs * pairs / self.batch_size))
 
-    def _train(
-        self, lm: LanguageModel, train: Sequence[TokenPair], heldout: Sequence[TokenPair], context: StageContext
-    ) -> tuple[PairScores, PairScores, list[dict[str, float]]]:
-        """Scores of the held-out pairs before and after training, and the scalars of each step."""
+    def _trainable(self, lm: LanguageModel, context: StageContext) -> LanguageModel:
+        from plait.models import attach_lora
+
+        if self.lora is None:
+            lm.model.requires_grad_(True)
+            return lm
+        return attach_lora(lm, self.lora, seed=context.seeds.child("lora").integer())
+
+    def _save(self, lm: LanguageModel, folder: Path) -> None:
+        from plait.models import save_adapter
+
+        if self.lora is not None:
+            save_adapter(lm, folder)
+            return
+        lm.network.save_pretrained(folder)
+        lm.tokenizer.save_pretrained(folder)
+
+    def _train(self, lm: LanguageModel, train: PairFile, heldout: PairFile, context: StageContext) -> Measured:
+        """Scores of the held-out pairs before and after training, the scalars of each step, samples and flips."""
         from plait.align.evaluate import PairScores, score_pairs
         from plait.align.reference import ReferenceCache, reference_logprobs
         from plait.align.shared_prefix import choose_layout
         from plait.align.trainer import PairTrainer, training_arguments
         from plait.core.cache import cache_root
 
-        everything = [*train, *heldout]
+        everything = [*train.pairs, *heldout.pairs]
         layout, why = choose_layout(lm.model, longest=max(pair.longest_branch for pair in everything))
         context.report.facts["layout"] = why
         logprobs = reference_logprobs(
@@ -168,18 +195,20 @@ class Preference(Stage):
             on_progress=lambda done, total: context.progress("reference pairs", done, total),
         )
         # A fresh adapter changes nothing: the reference's scores are those before training.
-        before = PairScores.of(heldout, logprobs[len(train) :])
+        before = PairScores.of(heldout.pairs, logprobs[len(train.pairs) :])
 
         def on_step(step: int, steps: int, scalars: Mapping[str, float]) -> None:
             context.progress("steps", step, steps, loss=round(scalars["loss"], 4))
-            for name in ("loss", "gap", "accuracy", "beta", "grad_norm"):
-                context.metric(name, scalars[name], step=step)
+            for name in ("loss", "gap", "accuracy", "beta", "kept", "effective_pairs", "grad_norm"):
+                if name in scalars:
+                    context.metric(name, scalars[name], step=step)
 
+        objective = self.objective.build(seeds=context.seeds.child("objective"))
         trainer = PairTrainer(
             lm.model,
             training_arguments(
                 context.scratch / "checkpoints",
-                steps=self.steps,
+                steps=self._steps(len(train.pairs)),
                 batch_size=self.batch_size,
                 micro_batch_size=self.micro_batch_size,
                 learning_rate=self.learning_rate,
@@ -189,9 +218,9 @@ class Preference(Stage):
                 seed=context.seeds.child("trainer").integer(bits=31),
                 use_cpu=lm.device.type == "cpu",
             ),
-            objective=self.objective.build(seeds=context.seeds.child("objective")),
-            pairs=train,
-            reference=logprobs[: len(train)],
+            objective=objective,
+            pairs=train.pairs,
+            reference=logprobs[: len(train.pairs)],
             seeds=context.seeds.child("order"),
             layout=layout,
             on_step=on_step,
@@ -199,28 +228,57 @@ class Preference(Stage):
         curve = trainer.run()
         after = score_pairs(
             lm.model,
-            heldout,
+            heldout.pairs,
             layout=layout,
             on_progress=lambda done, total: context.progress("held-out pairs", done, total),
         )
-        return before, after, curve
+        measured = Measured(before=before, after=after, curve=curve, heldout=heldout, trained_on=len(train.pairs))
+        return replace(
+            measured,
+            max_grad_norm=trainer.args.max_grad_norm,
+            samples=self._sample(lm, heldout, context) if self.sample else None,
+            flips=self._flips(lm, objective, train, logprobs, layout=layout, context=context),
+        )
 
-    def _beta(self) -> float:
-        beta = self.objective.beta
-        return beta.value if isinstance(beta, BetaRule) else float(beta)
+    def _sample(self, lm: LanguageModel, heldout: PairFile, context: StageContext) -> Samples:
+        """Of the policy and of its reference; a model trained as a whole is loaded a second time for it."""
+        from plait.align.samples import sample_both
+        from plait.models import load
 
+        return sample_both(
+            lm,
+            [pair.prompt for pair in heldout.pairs[: self.sample]],
+            max_new_tokens=self.sample_tokens,
+            seeds=context.seeds.child("samples"),
+            reference=load(self.model, device=self.device) if self.lora is None else None,
+            on_progress=lambda done, total: context.progress("samples", done, total),
+        )
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Usable pairs with their records, how many were given, and how many of their completions were cut."""
+    def _flips(
+        self,
+        lm: LanguageModel,
+        objective: Objective,
+        train: PairFile,
+        logprobs: Sequence[tuple[float, float]],
+        *,
+        layout: Layout,
+        context: StageContext,
+    ) -> Flips | None:
+        """What became of training pairs marked as flipped, if there are any: of some of all, the first."""
+        from plait.align.evaluate import PairScores, score_pairs
+        from plait.flows.align_flips import measure_flips
 
-    pairs: list[TokenPair]
-    records: list[dict[str, Any]]
-    given: int
-    cut: int
-
-    def take(self, rows: Sequence[int]) -> _Pairs:
-        return _Pairs([self.pairs[i] for i in rows], [self.records[i] for i in rows], self.given, self.cut)
+        if not any(record.get("flipped") for record in train.records):
+            return None
+        some = train.take(range(min(self.measure, len(train.pairs))))
+        now = score_pairs(
+            lm.model,
+            some.pairs,
+            layout=layout,
+            on_progress=lambda done, total: context.progress("training pairs", done, total),
+        )
+        flipped = [bool(record.get("flipped")) for record in some.records]
+        return measure_flips(objective, now, PairScores.of(some.pairs, logprobs[: len(some.pairs)]), flipped)
 
 
 def _write_scores(pairs: Sequence[TokenPair], before: PairScores, after: PairScores, path: Path) -> None:

@@ -1,91 +1,211 @@
-"""What `align.preference` tells a person: accuracy and margins before and after, and a verdict in plain words."""
+"""What `align.preference` tells a person and a program: measures before and after, figures, verdicts in plain words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from plait.align.evaluate import Interval, PairScores, accuracy, bootstrap
-from plait.align.pairs import TokenPair
+from plait.align.verdicts import RunFacts, Verdict, judge
 from plait.core.figures import Bars, Example, Histogram, Lines, StageReport, Table
 from plait.core.seeds import Seeds
+from plait.flows.align_pairs import PairFile
+from plait.flows.align_result import Estimate, FlipFacts, Measure, PreferenceResult, SampleFacts, VerdictFacts
 
 if TYPE_CHECKING:
     from plait.align.evaluate import Numbers
-
-_FEW = 100  # pairs below which the report says how coarse its numbers are
+    from plait.align.samples import Samples
+    from plait.flows.align import Preference
+    from plait.flows.align_flips import Flips
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What there is to tell: held-out scores before and after, the scalars of each step, and the pairs."""
+    """What there is to tell of a run.
+
+    Args:
+        before: Held-out scores under the reference.
+        after: The same after training.
+        curve: The scalars of each step.
+        heldout: The held-out pairs.
+        trained_on: How many pairs were trained on.
+        max_grad_norm: Norm that gradients were scaled down to.
+        samples: Of policy and reference, where they were asked for.
+        flips: What became of flipped training pairs, where they are known.
+    """
 
     before: PairScores
     after: PairScores
     curve: Sequence[Mapping[str, float]]
-    records: Sequence[Mapping[str, Any]]
-    pairs: Sequence[TokenPair]
+    heldout: PairFile
+    trained_on: int
+    max_grad_norm: float = 1.0
+    samples: Samples | None = None
+    flips: Flips | None = None
 
 
-def describe(measured: Measured, report: StageReport, *, beta: float, seeds: Seeds) -> None:
-    """Fill a report.
+def describe(measured: Measured, report: StageReport, *, stage: Preference, seeds: Seeds) -> PreferenceResult:
+    """Fill a report, and say the same for programs.
 
     Args:
         measured: The run.
-        report: Its headline, facts, figures, table, example and notes are set.
-        beta: β0, by which the implicit reward multiplies the gap.
+        report: Its headline, facts, figures, tables, example and notes are set.
+        stage: The settings it ran with.
         seeds: Stream of the bootstrap intervals.
     """
     before, after = measured.before, measured.after
-    count = len(measured.pairs)
-    wins = {
-        "per token": (accuracy(before.per_token(), seeds=seeds), accuracy(after.per_token(), seeds=seeds)),
-        "summed": (accuracy(before.summed(), seeds=seeds), accuracy(after.summed(), seeds=seeds)),
-    }
-    implicit = accuracy(after.implicit(before), seeds=seeds)
-    first, last = wins["per token"]
+    count = len(measured.heldout.pairs)
+    measures = _measures(measured, beta=beta_of(stage), seeds=seeds)
+    first, last = measures[0].before, measures[0].after
     report.headline = (
-        f"held-out preference accuracy {first.value:.2f} → {last.value:.2f} ({count} pairs), "
+        f"held-out preference accuracy {first.value if first else 0.5:.2f} → {last.value:.2f} ({count} pairs), "
         f"margin {before.per_token().mean():+.2f} → {after.per_token().mean():+.2f} nats per token"
     )
     report.facts |= {
         "held-out pairs measured": count,
-        "implicit-reward accuracy after": round(implicit.value, 3),
+        "implicit-reward accuracy after": round(measures[2].after.value, 3),
         "chosen log-probability, change in nats": round(float((after.chosen - before.chosen).mean()), 2),
         "rejected log-probability, change in nats": round(float((after.rejected - before.rejected).mean()), 2),
     }
-    report.tables.append(_table(measured, wins, implicit, beta=beta, seeds=seeds))
-    report.figures += [_loss(measured.curve), _accuracies(wins, implicit), _margins(before, after)]
+    result = _result(measured, measures, stage=stage, seeds=seeds)
+    report.tables += [before_and_after(measures), *more_tables(result)]
+    report.figures += [_loss(measured.curve), *_betas(measured.curve), _accuracies(measures), _margins(before, after)]
     report.examples += _turned(measured)
-    report.notes += _verdict(measured, first=first, last=last, seeds=seeds)
+    report.tables.append(verdict_table(result.verdicts))
+    report.notes += [told(verdict) for verdict in result.verdicts if verdict.level != "fine"]
+    return result
 
 
-def _table(
-    measured: Measured, wins: Mapping[str, tuple[Interval, Interval]], implicit: Interval, *, beta: float, seeds: Seeds
-) -> Table:
+def beta_of(stage: Preference) -> float:
+    """β0 of the stage's objective."""
+    from plait.align.weighting import BetaRule
+
+    beta = stage.objective.beta
+    return beta.value if isinstance(beta, BetaRule) else float(beta)
+
+
+def told(verdict: VerdictFacts) -> str:
+    """A verdict as one paragraph."""
+    return f"{verdict.level.capitalize()}. {Verdict(**verdict.model_dump()).text()}"
+
+
+def verdict_table(verdicts: Sequence[VerdictFacts]) -> Table:
+    """All verdicts, those that found nothing included."""
+    return Table(
+        title="Verdicts",
+        columns=["looked at", "level", "measured", "threshold", "unit"],
+        rows=[[v.name, v.level, float(f"{v.measured:.3g}"), v.threshold, v.unit] for v in verdicts],
+        note="Reasons and remedies of all that are not fine stand below.",
+    )
+
+
+def _measures(measured: Measured, *, beta: float, seeds: Seeds) -> tuple[Measure, ...]:
     before, after = measured.before, measured.after
 
-    def row(what: str, first: Interval | None, last: Interval) -> list[str | int | float | None]:
-        return [what, first.text() if first else "0 by definition", last.text()]
+    def both(name: str, first: Interval | None, last: Interval) -> Measure:
+        return Measure(name=name, before=Estimate.of(first) if first else None, after=Estimate.of(last))
 
+    def share(values: Numbers) -> Interval:
+        return accuracy(values, seeds=seeds)
+
+    def mean(values: Numbers) -> Interval:
+        return bootstrap(values, seeds=seeds)
+
+    gap = after.implicit(before)
+    return (
+        both("chosen likelier per token, share", share(before.per_token()), share(after.per_token())),
+        both("chosen likelier in sum, share", share(before.summed()), share(after.summed())),
+        both(f"chosen has the higher implicit reward (β = {beta:g}), share", None, share(gap)),
+        both("margin per token, nats", mean(before.per_token()), mean(after.per_token())),
+        both("margin in sum, nats", mean(before.summed()), mean(after.summed())),
+        both("implicit-reward margin, nats × β", None, mean(beta * gap)),
+    )
+
+
+def _result(measured: Measured, measures: tuple[Measure, ...], *, stage: Preference, seeds: Seeds) -> PreferenceResult:
+    before, after = measured.before, measured.after
+    samples = _sampled(measured.samples, seeds) if measured.samples is not None else None
+    flips = FlipFacts(**vars(measured.flips)) if measured.flips is not None else None
+    objective = stage.objective.build(seeds=seeds)
+    facts = RunFacts(
+        curve=measured.curve,
+        before=before,
+        after=after,
+        batch_size=stage.batch_size,
+        pooled=not objective.separable,
+        beta_floor=getattr(objective.beta, "smallest", None),
+        max_grad_norm=measured.max_grad_norm,
+        kl_per_token=samples.kl_token.value if samples else None,
+        length_ratio=samples.length_ratio.value if samples else None,
+        flips_learnt=flips.learnt if flips else None,
+    )
+    return PreferenceResult(
+        model=stage.model if "/" not in stage.model else stage.model.rstrip("/").rpartition("/")[2],
+        objective=stage.objective.model_dump(mode="json"),
+        trained_on=measured.trained_on,
+        steps=len(measured.curve),
+        measures=measures,
+        heldout=tuple(pair.id for pair in measured.heldout.pairs),
+        gaps=tuple(after.implicit(before).tolist()),
+        margins=tuple(after.per_token().tolist()),
+        margins_before=tuple(before.per_token().tolist()),
+        samples=samples,
+        flips=flips,
+        verdicts=VerdictFacts.of(judge(facts, thresholds=stage.thresholds, seeds=seeds)),
+    )
+
+
+def _sampled(samples: Samples, seeds: Seeds) -> SampleFacts:
+    return SampleFacts.of(
+        samples.kl(seeds), samples.length_ratio(seeds), prompts=len(samples.policy), cut=samples.cut[0]
+    )
+
+
+def before_and_after(measures: Sequence[Measure]) -> Table:
+    """Measures of the held-out pairs."""
+    by_definition = {True: "0.50 by definition", False: "0 by definition"}
     return Table(
         title="Held-out pairs before and after",
         columns=["measure", "before (95 % interval)", "after (95 % interval)"],
         rows=[
-            row("chosen likelier per token, share", *wins["per token"]),
-            row("chosen likelier in sum, share", *wins["summed"]),
-            [f"chosen has the higher implicit reward (β = {beta:g}), share", "0.50 by definition", implicit.text()],
-            row(
-                "margin per token, nats",
-                bootstrap(before.per_token(), seeds=seeds),
-                bootstrap(after.per_token(), seeds=seeds),
-            ),
-            row("margin in sum, nats", bootstrap(before.summed(), seeds=seeds), bootstrap(after.summed(), seeds=seeds)),
-            row("implicit-reward margin, nats × β", None, bootstrap(beta * after.implicit(before), seeds=seeds)),
+            [m.name, m.before.text() if m.before else by_definition[m.name.endswith("share")], m.after.text()]
+            for m in measures
         ],
         note="Intervals cover the choice of held-out pairs, not of the training seed.",
+    )
+
+
+def more_tables(result: PreferenceResult) -> list[Table]:
+    """What the policy writes, and what became of flipped pairs, where they were measured."""
+    tables: list[Table] = []
+    if result.samples is not None:
+        tables.append(sample_table(result.samples))
+    if (flips := result.flips) is not None:
+        rows: list[list[str | int | float | None]] = [
+            ["share of the pairs measured", round(flips.flipped / flips.pairs, 3)],
+            ["share of the weight", round(flips.weight, 3)],
+            ["share of the gradient's size", round(flips.pull, 3)],
+            ["learnt the wrong way round, share of the flipped", round(flips.learnt, 3)],
+        ]
+        note = f"{flips.flipped} of {flips.pairs} training pairs, weighed at once as the objective would after the run."
+        tables.append(Table(title="Flipped training pairs", columns=["what they have", "share"], rows=rows, note=note))
+    return tables
+
+
+def sample_table(samples: SampleFacts) -> Table:
+    """KL and lengths of the policy's samples."""
+    return Table(
+        title="What the policy writes now",
+        columns=["measure", "value (95 % interval)"],
+        rows=[
+            ["KL to the reference, nats per sample", samples.kl_sequence.text()],
+            ["KL to the reference, nats per token", samples.kl_token.text(3)],
+            ["length over the reference's", samples.length_ratio.text()],
+            ["samples that ran out of tokens, share", f"{samples.cut:.2f}"],
+        ],
+        note=f"{samples.prompts} held-out prompts, temperature 1, KL by the k3 estimator.",
     )
 
 
@@ -94,15 +214,23 @@ def _loss(curve: Sequence[Mapping[str, float]]) -> Lines:
     return Lines(title="Training loss", x="step", y="loss (nats)", series={"loss": points})
 
 
-def _accuracies(wins: Mapping[str, tuple[Interval, Interval]], implicit: Interval) -> Bars:
-    groups = [*wins, "implicit reward"]
+def _betas(curve: Sequence[Mapping[str, float]]) -> list[Lines]:
+    """β of each step, where it moves."""
+    if len({entry["beta"] for entry in curve}) < 2:
+        return []
+    points = [(float(entry["step"]), round(float(entry["beta"]), 6)) for entry in curve]
+    return [Lines(title="β of each batch", x="step", y="β (1 / nats)", series={"β": points})]
+
+
+def _accuracies(measures: Sequence[Measure]) -> Bars:
+    shares = measures[:3]
     return Bars(
         title="Held-out preference accuracy",
         y="share of pairs",
-        groups=groups,
+        groups=["per token", "summed", "implicit reward"],
         series={
-            "before": [*(round(first.value, 4) for first, _ in wins.values()), 0.5],
-            "after": [*(round(last.value, 4) for _, last in wins.values()), round(implicit.value, 4)],
+            "before": [round(m.before.value, 4) if m.before else 0.5 for m in shares],
+            "after": [round(m.after.value, 4) for m in shares],
         },
         note="The implicit reward is 0 for every pair before training, so its accuracy starts at 0.5 by definition.",
     )
@@ -131,65 +259,9 @@ def _turned(measured: Measured) -> list[Example]:
     """The held-out pair whose margin moved most."""
     first, last = measured.before.per_token(), measured.after.per_token()
     row = int((last - first).argmax())
-    record = measured.records[row]
-    if not all(isinstance(record[key], str) for key in ("prompt", "chosen", "rejected")):
+    record = measured.heldout.records[row]
+    if not all(isinstance(record.get(key), str) for key in ("prompt", "chosen", "rejected")):
         return []
     text = "\n\n".join(f"[{key}]\n{record[key]}" for key in ("prompt", "chosen", "rejected"))
     title = f"Largest change: margin {first[row]:+.2f} → {last[row]:+.2f} nats per token (pair {record['id']})"
     return [Example(title=title, text=text)]
-
-
-def _verdict(measured: Measured, *, first: Interval, last: Interval, seeds: Seeds) -> list[str]:
-    """What went well or badly, each with its number and something to try."""
-    before, after = measured.before, measured.after
-    gain = bootstrap(after.per_token() - before.per_token(), seeds=seeds)
-    notes = _margin_notes(gain, last)
-    notes += _likelihood_notes(
-        float((after.chosen - before.chosen).mean()), float((after.rejected - before.rejected).mean())
-    )
-    trained = [float(entry["accuracy"]) for entry in measured.curve[-8:]]
-    seen, unseen = sum(trained) / max(1, len(trained)), float((after.implicit(before) > 0).mean())
-    if seen - unseen > 0.2:
-        notes.append(
-            f"On its last training pairs the implicit reward is right in {seen:.0%}, on held-out ones in {unseen:.0%}: "
-            "the adapter has begun to learn its pairs by heart."
-        )
-    count = len(measured.pairs)
-    if count < _FEW:
-        notes.append(
-            f"{count} held-out pairs: one pair is {1 / count:.2f} of accuracy, and its 95 % interval is "
-            f"{last.low:.2f} to {last.high:.2f} after training, {first.low:.2f} to {first.high:.2f} before."
-        )
-    return notes
-
-
-def _margin_notes(gain: Interval, last: Interval) -> list[str]:
-    if gain.high < 0:
-        return [
-            f"The margin fell by {-gain.value:.2f} nats per token on held-out pairs: look at the labels, or lower the "
-            "learning rate."
-        ]
-    if gain.low <= 0:
-        return [
-            f"The margin did not clearly change: {gain.text()} nats per token. Try more steps, or a higher learning "
-            "rate."
-        ]
-    if last.value < 0.5:
-        return [
-            f"The model still finds the rejected text likelier in {1 - last.value:.0%} of the pairs, though less so "
-            "than before. More steps would go on from here."
-        ]
-    return []
-
-
-def _likelihood_notes(chosen: float, rejected: float) -> list[str]:
-    """``chosen`` and ``rejected`` are changes of log-probability, in nats."""
-    if chosen >= 0:
-        return [f"The chosen texts became likelier ({chosen:+.1f} nats each); the rejected changed by {rejected:+.1f}."]
-    if rejected < chosen:
-        return [
-            f"The chosen texts themselves became less likely ({chosen:+.1f} nats each), the rejected even more so "
-            f"({rejected:+.1f}): likelihood displacement. The model learnt which of two is better, not to write it; a "
-            "larger β or a lower learning rate holds it closer to its reference."
-        ]
-    return [f"Both texts moved the wrong way: chosen by {chosen:+.1f} nats, rejected by {rejected:+.1f}."]
