@@ -90,11 +90,11 @@ def _filter(ops: list, row: dict) -> dict:
 
 def _map(op: object, row: dict) -> dict:
     if op.is_batched_op():
-        columns = op.process({**{key: [value] for key, value in row.items()}, META: [{}]})
+        columns = op.process({**{key: [value] for key, value in row.items()}, META: [dict(row.get(META, {}))]})
         count = len(columns[op.text_key])
         made = [{key: values[i] for key, values in columns.items()} for i in range(count)]
     else:
-        made = [op.process({**row, META: {}})]
+        made = [op.process({**row, META: dict(row.get(META, {}))})]
     return {"made": [_changes(row, dict(sample)) for sample in made]}
 
 
