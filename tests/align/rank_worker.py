@@ -7,8 +7,11 @@ Each named run trains the tiny model and leaves ``FOLDER/NAME.rank.safetensors``
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,6 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def pairs_of(*, weighted: bool, seed: int = 4) -> list[Any]:
-    from dataclasses import replace
-
     pairs = random_pairs(19, seed=seed, longest=8)
     return [replace(pair, weight=1.0 + n % 3) for n, pair in enumerate(pairs)] if weighted else pairs
 
@@ -101,8 +102,6 @@ def _killed_at_3(step: int, _steps: int, _scalars: Any) -> None:
 
 def main(folder: Path) -> None:
     """All runs, one after the other, in the process group that the first one opens."""
-    import os
-
     rank = os.environ["RANK"]
     for name, settings in RUNS.items():
         trained = make(folder / name, **settings)
@@ -112,10 +111,8 @@ def main(folder: Path) -> None:
         (folder / f"{name}.{rank}.json").write_text(json.dumps(facts))
     torch.rand(int(rank) * 3)  # whatever else a process did before
     settings = RUNS["kept-2"]
-    try:
+    with contextlib.suppress(Killed):
         make(folder / "resumed", **settings, on_step=_killed_at_3).run()
-    except Killed:
-        pass
     resumed = make(folder / "resumed", **settings)
     resumed.run()
     save_file(outcome(resumed)[0], folder / f"resumed.{rank}.safetensors")

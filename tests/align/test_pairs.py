@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from align.tiny_models import byte_tokenizer as tokenizer
 from plait.align.pairs import Problem, TokenLimits, TokenPair, tokenise_pairs
-from plait.errors import ModelError
+from plait.errors import DataError, ModelError
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
@@ -138,3 +138,54 @@ def test_problems_are_named_and_the_rest_goes_on(bad: dict[str, Any], reason: st
     assert [p.id for p in result.pairs] == ["good"]
     assert result.problems == [Problem("r", reason)]
     assert result.reasons == {reason: 1}
+
+
+def test_missing_columns_are_named() -> None:
+    with pytest.raises(DataError, match="no record has chosen or rejected; columns: prompt, completion"):
+        tokenise_pairs([{"prompt": "q", "completion": "a"}], tokenizer=tokenizer())
+    some = [{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": "q", "chosen": "a"}]
+    assert tokenise_pairs(some, tokenizer=tokenizer()).problems == [Problem("1", "missing text")]
+    assert tokenise_pairs([], tokenizer=tokenizer()).pairs == []
+
+
+@pytest.mark.parametrize(("keep", "prompt"), [("keep_end", "6789"), ("keep_start", "1234")])
+def test_long_prompts_are_cut_where_asked_and_counted(keep: Any, prompt: str) -> None:
+    t = tokenizer()
+    limits = TokenLimits(max_prompt=4, long_prompt=keep)
+    result = tokenise_pairs([record("123456789", "yes", "no"), record("12", "yes", "no")], tokenizer=t, limits=limits)
+    assert [t.decode(p.prompt) for p in result.pairs] == [prompt, "12"]
+    assert [t.decode(p.chosen) for p in result.pairs] == ["yes</s>", "yes</s>"]
+    assert (result.prompts_cut, result.completions_cut) == (1, 0)
+
+
+def test_max_length_is_that_of_trl() -> None:
+    """TRL cuts each branch at its end and drops a pair whose prompt leaves no room."""
+    t = tokenizer()
+    limits = TokenLimits(max_prompt=6, max_completion=6, max_length=6)
+    rows = [record("1234", "uvwxyz", "x", "cut"), record("123456", "a", "b", "full")]
+    result = tokenise_pairs(rows, tokenizer=t, limits=limits)
+    assert t.decode(only_pair(result).chosen) == "uv"
+    assert t.decode(only_pair(result).rejected) == "x</s>"
+    assert result.completions_cut == 1
+    assert result.problems == [Problem("full", "prompt fills max_length")]
+
+
+def only_pair(result: Any) -> TokenPair:
+    [pair] = result.pairs
+    return pair
+
+
+def test_weight_and_flip_prior_come_with_the_pair() -> None:
+    rows = [record("q", "yes", "no") | {"weight": 2, "flip_prior": 0.25}, record("q", "yes", "no")]
+    pairs = tokenise_pairs(rows, tokenizer=tokenizer()).pairs
+    assert [(p.weight, p.flip_prior) for p in pairs] == [(2.0, 0.25), (1.0, None)]
+
+
+def test_a_tokenizer_that_ends_texts_itself_ends_them_once() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    t = tokenizer()
+    t.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", t.eos_token_id)])
+    assert t.decode(t.encode("say")) == "say</s>"
+    pair = only(tokenise_pairs([record("say ", "yes", "no")], tokenizer=t))
+    assert (t.decode(pair.prompt), t.decode(pair.chosen)) == ("say ", "yes</s>")

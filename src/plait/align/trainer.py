@@ -47,13 +47,14 @@ from plait.align.checkpoint import (
     write_state,
     write_trainable,
 )
+from plait.align.checks import check_heldout, check_same_on_all_ranks, check_training
 from plait.align.objectives import Objective
 from plait.align.pairs import TokenPair
 from plait.align.reference import PairLogprobs, weights_fingerprint
 from plait.align.shared_prefix import LaidOutPairs, Layout, choose_layout, lay_out, pair_logprobs
 from plait.align.step import PairTable, Step
 from plait.core.seeds import Seeds
-from plait.errors import RunError, UsageError
+from plait.errors import UsageError
 
 __all__ = ["OnStep", "PairTrainer", "training_arguments"]
 
@@ -116,8 +117,9 @@ class PairTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] = (),
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
-        _check(model, args, objective=objective, pairs=pairs, reference=reference)
-        _check_heldout(args, objective=objective, heldout=heldout, reference=heldout_reference)
+        check_training(model, objective=objective, pairs=pairs, reference=reference)
+        check_heldout(args, objective=objective, heldout=heldout, reference=heldout_reference)
+        check_checkpointing(model, args)
         args = host_arguments(args, pairs=len(pairs))
         self.network = model
         self.folder = Path(args.output_dir or ".")
@@ -178,7 +180,7 @@ class PairTrainer(Trainer):
     ) -> Any:
         """The host's `train`; `run` is the same with resumption from what is there."""
         self._identity = self._identity or self._describe()  # before the first step changes any weight
-        _check_same_on_all_ranks(self._identity, device=self.args.device)
+        check_same_on_all_ranks(self._identity, device=self.args.device)
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     @property
@@ -409,61 +411,3 @@ class _Tell(TrainerCallback):
         logs = cast("Mapping[str, float]", kwargs["logs"])
         if "beta" in logs:
             self._on_step(state.global_step, state.max_steps, logs)
-
-
-def _check_same_on_all_ranks(identity: Mapping[str, Any], *, device: torch.device) -> None:
-    digest = torch.tensor([int(_digest(dict(identity))[:15], 16)], device=device)
-    if len(set(ranks.gather(digest).tolist())) > 1:
-        raise RunError(
-            "the processes do not train the same: other pairs, settings or weights",
-            code="align.ranks-differ",
-            where=f"rank {ranks.rank()}",
-            hint="build model, pairs and objective in the same way, from the same seeds, in every process",
-        )
-
-
-def _check(
-    model: nn.Module,
-    args: TrainingArguments,
-    *,
-    objective: Objective,
-    pairs: Sequence[TokenPair],
-    reference: Sequence[PairLogprobs] | None,
-) -> None:
-    if not pairs:
-        raise UsageError("there are no pairs to train on", code="align.no-pairs")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UsageError(
-            "no parameter of the model asks for a gradient",
-            code="align.nothing-to-train",
-            hint="attach a LoRA adapter, or call model.requires_grad_(True)",
-        )
-    _check_reference(objective, reference, of="pairs")
-    check_checkpointing(model, args)
-
-
-def _check_heldout(
-    args: TrainingArguments,
-    *,
-    objective: Objective,
-    heldout: Sequence[TokenPair],
-    reference: Sequence[PairLogprobs] | None,
-) -> None:
-    if args.eval_strategy != "no" and not heldout:
-        raise UsageError(
-            f"eval_strategy is {str(args.eval_strategy.value)!r}, but there are no held-out pairs",
-            code="align.no-heldout",
-            hint="pass heldout= and heldout_reference=",
-        )
-    if heldout:
-        _check_reference(objective, reference, of="heldout")
-
-
-def _check_reference(objective: Objective, reference: Sequence[PairLogprobs] | None, *, of: str) -> None:
-    if reference is None and objective.needs_reference:
-        argument = "reference" if of == "pairs" else "heldout_reference"
-        raise UsageError(
-            "the objective compares with a reference model, but no reference log-probabilities were given",
-            code="align.no-reference",
-            hint=f"pass {argument}=reference_logprobs(model, {of}, cache=ReferenceCache())",
-        )
