@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from plait.core.figures import Table
 
 _NUMBER = re.compile(r"(-?[\d,.]+(e[+-]?\d+)?( %)?)?")  # or nothing
 
@@ -40,9 +45,9 @@ def print_table(columns: list[str], rows: list[list[Any]], *, header: bool = Fal
             typer.echo("\t".join("" if v is None else str(v) for v in row))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as Grid
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Grid(box=None, pad_edge=False, header_style="dim")
     shown = [["" if v is None else str(v) for v in row] for row in rows]
     for index, column in enumerate(columns):
         right = all(_NUMBER.fullmatch(cell) for row in shown for cell in row[index : index + 1])
@@ -51,3 +56,12 @@ def print_table(columns: list[str], rows: list[list[Any]], *, header: bool = Fal
     for row in shown:
         table.add_row(*row)
     Console().print(table)
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Tables of a report, each below its title."""
+    for table in tables:
+        typer.echo(f"\n{table.title}")
+        print_table(table.columns, table.rows, header=True)
+        if table.note:
+            typer.echo(table.note)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plait.cli.output import Json, Root, examples, print_json
+from plait.cli.output import Json, Root, examples, print_json, print_tables
 
 if TYPE_CHECKING:
     from plait.core.folder import RunFolder
@@ -133,6 +133,9 @@ def run_in(folder: RunFolder, recipe: Recipe, *, engine: str, address: str | Non
             }
         )
         return
+    for number, stage in enumerate(recipe.ordered(), 1):
+        if getattr(stage.component, "prints", False):
+            print_tables(folder.read_report(folder.stage(number, stage.name)).tables)
     typer.echo(f"\n{len(recipe.stages)} stages finished in {duration(result.seconds)}, {len(result.reused)} reused.")
     typer.echo(f"Report: {folder.path / 'report.html'} (or report.md)")
     for command in recipe.next:

@@ -11,10 +11,26 @@ STAGES: dict[str, Entry] = {
     "data.pairs": Entry(
         "plait.flows.pairs:Pairs", "Pair each document's own continuation with the model's sample of it.", "models"
     ),
+    "align.sft": Entry(
+        "plait.flows.sft:SFT",
+        "Fine-tune a model on texts, completions or conversations and measure it on some held out.",
+        extra="align",
+    ),
     "align.preference": Entry(
         "plait.flows.align:Preference",
         "Train an adapter on preference pairs (DPO, β-DPO, Dr. DPO) and measure it on pairs held out.",
         extra="align",
+    ),
+    "align.split": Entry(
+        "plait.flows.split:Split", "Split preference pairs by prompt into those to train on and those to measure on."
+    ),
+    "align.evaluate": Entry(
+        "plait.flows.evaluate:Evaluate",
+        "Measure an adapter: accuracy, margins, KL on samples, drift of length, win rate under any scorer.",
+        extra="align",
+    ),
+    "align.compare": Entry(
+        "plait.flows.align_compare:Compare", "Put several runs of align.preference into one table, differences paired."
     ),
     "agents.guessing_game": Entry(
         "plait.flows.simulate:GuessingGame",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plait.cli.align.score import Device, Model, Pairs
-from plait.cli.output import Json, examples, print_json, print_table
+from plait.cli.output import Json, examples, print_json, print_tables
 
 if TYPE_CHECKING:
     from plait.flows.align import Preference
@@ -102,8 +102,14 @@ def train(
 def _objective(text: str) -> dict[str, Any]:
     """A name, or YAML of a mapping with a name."""
     from plait.core.yaml import parse_value
+    from plait.errors import RecipeError, UsageError
 
-    value = parse_value(text)
+    try:
+        value = parse_value(text)
+    except RecipeError as error:
+        raise UsageError(
+            error.message, code="align.bad-settings", where=f"--objective {text}", hint="write {name: dpo, beta: 0.2}"
+        ) from error
     return value if isinstance(value, dict) else {"name": text}
 
 
@@ -173,9 +179,7 @@ def _run(stage: Preference, folder: Path, *, seed: int) -> PreferenceResult:
 def _print(result: PreferenceResult) -> None:
     from plait.flows.align_report import before_and_after, more_tables, told
 
-    for table in [before_and_after(result.measures), *more_tables(result)]:
-        typer.echo(f"\n{table.title}")
-        print_table(table.columns, table.rows, header=True)
+    print_tables([before_and_after(result.measures), *more_tables(result)])
     worth = [verdict for verdict in result.verdicts if verdict.level != "fine"]
     typer.echo(f"\n{len(result.verdicts) - len(worth)} of {len(result.verdicts)} verdicts are fine; the others:")
     for verdict in worth:
