@@ -9,8 +9,9 @@ import torch
 from transformers import BloomConfig, MambaConfig, Qwen2Config
 
 from align.tiny_models import VOCABULARY, random_pairs, tiny_model
+from plait.align.branch_mask import dense_mask
 from plait.align.pairs import TokenPair
-from plait.align.shared_prefix import branch_mask, choose_layout, lay_out, pair_logprobs, why_two_branches
+from plait.align.shared_prefix import choose_layout, lay_out, pair_logprobs, why_two_branches
 from plait.errors import ModelError
 
 FAMILIES = ["llama", "qwen2", "gpt2", "gemma"]
@@ -76,23 +77,33 @@ def test_a_batch_on_one_side_of_which_tokens_differ_changes_only_that_side() -> 
     assert abs(float((r1 - r2).detach())) > 0.1
 
 
-def test_rows_are_filled_but_never_longer_than_the_longest_pair() -> None:
+def test_one_row_holds_all_pairs_and_nothing_else() -> None:
     pairs = [TokenPair(str(n), (3,) * 2, (4,) * size, (5,) * size) for n, size in enumerate([9, 4, 4, 1, 1, 1])]
     batch = lay_out(pairs)
-    assert batch.input_ids.shape == (3, 20)  # 20, 10 + 10, 4 + 4 + 4 tokens
-    assert int((batch.pair_ids < 0).sum()) == 8
+    assert batch.input_ids.shape == (1, 20 + 10 + 10 + 4 + 4 + 4)
+    assert bool(batch.present.all())
     assert lay_out(pairs, layout="two_branch").input_ids.shape == (12, 11)
 
 
-def test_mask_by_hand() -> None:
-    """[p p | c c | r]: r sees the prompt and itself, never c."""
-    batch = lay_out([TokenPair("a", (3, 4), (5, 6), (7,))])
-    seen = (branch_mask(batch, dtype=torch.float32)[0, 0] == 0).long().tolist()
-    assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
-    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2]]
-    assert batch.head_mask.tolist() == [[False, True, True, False, False]]
-    assert batch.predictors.tolist() == [0, 1, 0]
-    assert batch.targets.tolist() == [5, 6, 7]
+def test_layout_and_mask_by_hand() -> None:
+    """[p p | c c | r][p | c | r]: r sees its prompt and itself, never c, and never the other pair."""
+    batch = lay_out([TokenPair("a", (3, 4), (5, 6), (7,)), TokenPair("b", (3,), (8,), (9,))])
+    seen = (dense_mask(batch.spans, dtype=torch.float32)[0, 0] == 0).long().tolist()
+    assert seen == [
+        [1, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0, 1, 0, 1],
+    ]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2, 0, 1, 1]]
+    assert batch.head_mask.long().tolist() == [[0, 1, 1, 0, 0, 1, 0, 0]]
+    assert batch.predictors.tolist() == [0, 1, 0, 2, 2]
+    assert batch.targets.tolist() == [5, 6, 7, 8, 9]
+    assert batch.owners.tolist() == [0, 0, 1, 2, 3]
 
 
 def test_head_runs_only_where_a_completion_token_is_predicted() -> None:

@@ -1,13 +1,12 @@
 """Log-probabilities of both completions of a pair with the prompt computed once.
 
-A pair is laid out as one sequence ``[prompt | chosen | rejected]``. Both completions take the positions
-right after the prompt, and the mask is causal with one exception: rejected tokens do not see chosen ones.
-The last prompt state predicts the first token of both. With full attention and rotary or learned positions
-this is exactly two separate forward passes, for fewer tokens: ``P+C+R`` instead of ``2P+C+R``. Short pairs
-share a row with others, as long as the row is no longer than the longest pair, so that hardly anything is
-padding; and the vocabulary head runs only on states that predict a completion token.
+Pairs are laid end to end in one row, each as ``[prompt | chosen | rejected]``. Both completions take the positions
+right after their prompt, and attention is causal within a pair with one exception: rejected tokens do not see chosen
+ones. The last prompt state predicts the first token of both. With full attention and rotary or learned positions this
+is exactly two separate forward passes per pair, for fewer tokens: ``P+C+R`` instead of ``2P+C+R``, and no padding at
+all. The vocabulary head runs only on states that predict a completion token.
 
-Where that is not exact (see `why_two_branches`), the same batch is laid out as separate rows.
+Where that is not exact (see `why_two_branches`), every completion has a row of its own, padded at its end.
 """
 
 from __future__ import annotations
@@ -22,50 +21,52 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from plait.align.branch_mask import Span
+
 Layout = Literal["shared_prefix", "two_branch"]
 
-_PROMPT, _CHOSEN, _REJECTED = 0, 1, 2
 _RECURRENT = ("mamba", "rwkv", "jamba", "zamba", "bamba", "recurrent", "xlstm", "falcon_h1", "lfm2")
 _ALIBI = ("bloom", "mpt")
 
 
 class LaidOutPairs(NamedTuple):
-    """A batch of pairs as tensors. Rows hold one or more pairs; -1 marks padding.
+    """A batch of pairs as tensors.
 
     Args:
-        input_ids: ``[rows, seq]``.
-        position_ids: ``[rows, seq]``; restarts at the end of the prompt for the rejected branch.
-        pair_ids: Which pair each token belongs to, ``[rows, seq]``; -1 for padding.
-        branch_ids: 0 prompt, 1 chosen, 2 rejected, ``[rows, seq]``.
-        head_mask: States that predict a completion token, boolean ``[rows, seq]``.
+        input_ids: ``[1, seq]``, or with two branches ``[2 · pairs, seq]``, chosen and rejected in turns.
+        position_ids: As ``input_ids``; a branch goes on where its prompt ends.
+        present: As ``input_ids``, boolean; false where a row is padded.
+        head_mask: States that predict a completion token, boolean, as ``input_ids``.
         predictors: For each completion token, the index of its predicting state among those of ``head_mask``.
         targets: The completion tokens, ``[tokens]``.
         owners: ``2 · pair`` for chosen and ``2 · pair + 1`` for rejected, ``[tokens]``.
-        shares_prefix: Whether a row needs the branch mask, ``[]`` boolean.
+        spans: Tokens of prompt, chosen and rejected, for each pair of the shared row; empty with two branches.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    pair_ids: Tensor
-    branch_ids: Tensor
+    present: Tensor
     head_mask: Tensor
     predictors: Tensor
     targets: Tensor
     owners: Tensor
-    shares_prefix: Tensor
+    spans: tuple[Span, ...]
 
     def to(self, device: torch.device | str) -> LaidOutPairs:
         """The same batch on another device."""
-        return LaidOutPairs(*(t.to(device) for t in self))
+        import torch
+
+        tensors = {name: value for name, value in self._asdict().items() if isinstance(value, torch.Tensor)}
+        return self._replace(**{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
     @property
     def pairs(self) -> int:
         """How many pairs there are."""
-        return int(self.owners.max()) // 2 + 1
+        return len(self.spans) or self.input_ids.shape[0] // 2
 
 
 def lay_out(pairs: Sequence[TokenPair], *, layout: Layout = "shared_prefix", pad_id: int = 0) -> LaidOutPairs:
-    """Put pairs into rows.
+    """Put pairs into one row, or into rows.
 
     Args:
         pairs: At least one.
@@ -74,38 +75,38 @@ def lay_out(pairs: Sequence[TokenPair], *, layout: Layout = "shared_prefix", pad
     """
     import torch
 
-    segments = [s for n, pair in enumerate(pairs) for s in _segments(n, pair, layout)]
-    rows = _fill_rows(segments) if layout == "shared_prefix" else [[s] for s in segments]
-    width = max(sum(len(s.ids) for s in row) for row in rows)
-    shape = (len(rows), width)
-    input_ids = torch.full(shape, pad_id)
-    position_ids = torch.zeros(shape, dtype=torch.long)
-    pair_ids, branch_ids = torch.full(shape, -1), torch.zeros(shape, dtype=torch.long)
-    predicts: list[tuple[int, int, int, int]] = []  # row, column of the predicting state, target, owner
-    for r, row in enumerate(rows):
-        start = 0
-        for n, segment in enumerate(row):
-            stop = start + len(segment.ids)
-            input_ids[r, start:stop] = torch.tensor(segment.ids)
-            position_ids[r, start:stop] = torch.tensor(segment.positions)
-            pair_ids[r, start:stop] = n
-            branch_ids[r, start:stop] = torch.tensor(segment.branches)
-            predicts += [(r, start + column, target, owner) for column, target, owner in segment.predicts]
-            start = stop
-    where = torch.tensor([(r, c) for r, c, _, _ in predicts])
-    head_mask = torch.zeros(shape, dtype=torch.bool)
-    head_mask[where[:, 0], where[:, 1]] = True
-    numbering = head_mask.flatten().cumsum(0) - 1
+    from plait.align.branch_mask import Span
+
+    if layout == "shared_prefix":
+        rows = [[(pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs]]
+        spans = tuple(Span(len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs)
+    else:
+        rows = [[(pair.prompt, (branch,))] for pair in pairs for branch in (pair.chosen, pair.rejected)]
+        spans = ()
+    filled = [_Row.of(row) for row in rows]
+    width = max(len(row.ids) for row in filled)
+    shape = (len(filled), width)
+    input_ids, position_ids = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.long)
+    present, head_mask = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+    states, targets, owners = list[int](), list[int](), list[int]()
+    for r, row in enumerate(filled):
+        size = len(row.ids)
+        input_ids[r, :size], position_ids[r, :size] = torch.tensor(row.ids), torch.tensor(row.positions)
+        present[r, :size] = True
+        states += [r * width + state for state in row.states]
+        targets += row.targets
+        owners += [r + owner for owner in row.owners]
+    flat = torch.tensor(states)
+    head_mask.view(-1)[flat] = True
     return LaidOutPairs(
         input_ids=input_ids,
         position_ids=position_ids,
-        pair_ids=pair_ids,
-        branch_ids=branch_ids,
+        present=present,
         head_mask=head_mask,
-        predictors=numbering[where[:, 0] * width + where[:, 1]],
-        targets=torch.tensor([target for _, _, target, _ in predicts]),
-        owners=torch.tensor([owner for _, _, _, owner in predicts]),
-        shares_prefix=torch.tensor(layout == "shared_prefix"),
+        predictors=(head_mask.view(-1).cumsum(0) - 1)[flat],
+        targets=torch.tensor(targets),
+        owners=torch.tensor(owners),
+        spans=spans,
     )
 
 
@@ -118,34 +119,24 @@ def pair_logprobs(model: nn.Module, batch: LaidOutPairs) -> tuple[Tensor, Tensor
         batch: From `lay_out`.
 
     Returns:
-        ``(chosen, rejected)``, each ``[batch]`` float32, in nats.
+        ``(chosen, rejected)``, each ``[batch]`` float32, in nats. Back-propagate through them once.
     """
     import torch
 
-    if bool(batch.shares_prefix):
-        extra = {"attention_mask": branch_mask(batch, dtype=_dtype(model)), "position_ids": batch.position_ids}
-    else:
-        extra = {"attention_mask": (batch.pair_ids >= 0).long()}
-    logits: Tensor = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.head_mask, **extra).logits
+    from plait.align.completion_head import token_logprobs
+
+    attention = {"attention_mask": _mask(model, batch), "position_ids": batch.position_ids}
+    if not batch.spans:
+        del attention["position_ids"]  # a plain forward; models without positions refuse them
+    logits: Tensor = model(
+        input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.head_mask, **attention
+    ).logits
     if logits.dim() == 3:  # a model class that ignores a boolean logits_to_keep
         logits = logits[batch.head_mask]
-    logits = logits.float()
-    per_token = logits[batch.predictors, batch.targets] - logits.logsumexp(-1)[batch.predictors]
-    sums = torch.zeros(2 * batch.pairs, device=logits.device).index_add(0, batch.owners, per_token)
+    per_token = token_logprobs(logits, batch.predictors, batch.targets)
+    sums = torch.zeros(2 * batch.pairs, dtype=per_token.dtype, device=logits.device)
+    sums = sums.index_add(0, batch.owners, per_token)
     return sums[0::2], sums[1::2]
-
-
-def branch_mask(batch: LaidOutPairs, *, dtype: torch.dtype) -> Tensor:
-    """The additive attention mask ``[rows, 1, seq, seq]``: 0 where a token may look, the lowest number elsewhere."""
-    import torch
-
-    pair, branch, seq = batch.pair_ids, batch.branch_ids, batch.input_ids.shape[1]
-    causal = torch.ones(seq, seq, dtype=torch.bool, device=pair.device).tril()
-    same_pair = pair[:, :, None] == pair[:, None, :]
-    visible = (branch[:, None, :] == _PROMPT) | (branch[:, :, None] == branch[:, None, :])
-    allowed = causal & same_pair & visible
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=pair.device)
-    return mask.masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
 
 
 def choose_layout(model: nn.Module, *, longest: int) -> tuple[Layout, str]:
@@ -196,50 +187,43 @@ def why_two_branches(model: nn.Module, *, longest: int) -> str:
     return ""
 
 
-def _fill_rows(segments: Sequence[_Segment]) -> list[list[_Segment]]:
-    """First fit, longest first, into rows no longer than the longest segment."""
-    room = max(len(s.ids) for s in segments)
-    rows: list[list[_Segment]] = []
-    free: list[int] = []
-    for segment in sorted(segments, key=lambda s: -len(s.ids)):
-        size = len(segment.ids)
-        place = next((r for r, space in enumerate(free) if space >= size), None)
-        if place is None:
-            rows.append([segment])
-            free.append(room - size)
-        else:
-            rows[place].append(segment)
-            free[place] -= size
-    return rows
+def _mask(model: nn.Module, batch: LaidOutPairs) -> Tensor:
+    from plait.align.branch_mask import branch_mask, dense_mask
+
+    if not batch.spans:
+        return batch.present.long()
+    dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
+    sparse = str(getattr(getattr(model, "config", None), "_attn_implementation", "")) == "sdpa"
+    return (branch_mask if sparse else dense_mask)(batch.spans, dtype=dtype, device=batch.input_ids.device)
 
 
-def _dtype(model: nn.Module) -> torch.dtype:
-    return next(p.dtype for p in model.parameters() if p.is_floating_point())
+class _Row(NamedTuple):
+    """The tokens of a row and what they predict.
 
+    ``states`` are the columns of the states that predict ``targets``; ``owners`` counts branches from 0.
+    """
 
-class _Segment(NamedTuple):
-    """Tokens that stay together in a row. ``predicts`` holds (column of the state, target, owner)."""
-
-    ids: tuple[int, ...]
+    ids: list[int]
     positions: list[int]
-    branches: list[int]
-    predicts: list[tuple[int, int, int]]
+    states: list[int]
+    targets: list[int]
+    owners: list[int]
 
-
-def _segments(n: int, pair: TokenPair, layout: Layout) -> list[_Segment]:
-    prompt, chosen, rejected = pair.prompt, pair.chosen, pair.rejected
-    if layout == "shared_prefix":
-        return [_segment(prompt, [(chosen, _CHOSEN, 2 * n), (rejected, _REJECTED, 2 * n + 1)])]
-    return [_segment(prompt, [(ids, _CHOSEN, owner)]) for ids, owner in ((chosen, 2 * n), (rejected, 2 * n + 1))]
-
-
-def _segment(prompt: tuple[int, ...], branches: Sequence[tuple[tuple[int, ...], int, int]]) -> _Segment:
-    ids, kinds, positions = list(prompt), [_PROMPT] * len(prompt), list(range(len(prompt)))
-    predicts: list[tuple[int, int, int]] = []
-    for branch, kind, owner in branches:
-        states = [len(prompt) - 1, *range(len(ids), len(ids) + len(branch) - 1)]
-        predicts += [(state, token, owner) for state, token in zip(states, branch, strict=True)]
-        ids += branch
-        kinds += [kind] * len(branch)
-        positions += range(len(prompt), len(prompt) + len(branch))
-    return _Segment(tuple(ids), positions, kinds, predicts)
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> _Row:
+        """From prompts with one or two branches each."""
+        row = cls([], [], [], [], [])
+        owner = 0
+        for prompt, branches in pairs:
+            row.ids.extend(prompt)
+            row.positions.extend(range(len(prompt)))
+            last = len(row.ids) - 1
+            for branch in branches:
+                start = len(row.ids)
+                row.states.extend([last, *range(start, start + len(branch) - 1)])
+                row.targets.extend(branch)
+                row.owners.extend([owner] * len(branch))
+                row.ids.extend(branch)
+                row.positions.extend(range(len(prompt), len(prompt) + len(branch)))
+                owner += 1
+        return row
