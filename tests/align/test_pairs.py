@@ -49,7 +49,9 @@ def test_no_end_token_when_completions_were_cut_off() -> None:
 def test_boundary_moves_back_where_tokens_merge() -> None:
     """ "xa" + "b…" is x, ab: the prompt's own last token does not exist in the joined text."""
     t = tokenizer()
-    pair = only(tokenise_pairs([record("xa", "by", "z")], tokenizer=t))
+    result = tokenise_pairs([record("xa", "by", "z"), record("xa", "cy", "z")], tokenizer=t)
+    assert result.boundaries_moved == 1
+    pair = result.pairs[0]
     assert t.decode(pair.prompt) == "x"
     assert t.decode(pair.chosen) == "aby</s>"
     assert t.decode(pair.rejected) == "az</s>"
@@ -187,5 +189,7 @@ def test_a_tokenizer_that_ends_texts_itself_ends_them_once() -> None:
     t = tokenizer()
     t.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", t.eos_token_id)])
     assert t.decode(t.encode("say")) == "say</s>"
-    pair = only(tokenise_pairs([record("say ", "yes", "no")], tokenizer=t))
+    result = tokenise_pairs([record("say ", "yes", "no")], tokenizer=t)
+    pair = only(result)
+    assert result.boundaries_moved == 0
     assert (t.decode(pair.prompt), t.decode(pair.chosen)) == ("say ", "yes</s>")

@@ -88,18 +88,18 @@ def test_equals_a_loop_written_by_hand(tmp_path: Path) -> None:
 
 
 def test_learns(tmp_path: Path) -> None:
-    curve = trainer(tmp_path, steps=30, learning_rate=1e-2).run()
+    curve = trainer(tmp_path, steps=16, learning_rate=2e-2).run()
     assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert curve[-1]["loss"] < 0.55
     assert curve[-1]["accuracy"] == 1.0
-    assert [entry["step"] for entry in curve] == list(range(1, 31))
+    assert [entry["step"] for entry in curve] == list(range(1, 17))
 
 
 @pytest.mark.parametrize("preset", [DPO(), DPO(loss=IPO()), DrDPO(beta_prime=0.5), BetaDPO(drop=0.25)])
 def test_the_split_into_micro_batches_changes_nothing(tmp_path: Path, preset: Preset) -> None:
-    whole = trainer(tmp_path / "1", preset=preset, batch_size=8)
-    split = trainer(tmp_path / "2", preset=preset, batch_size=8, micro_batch_size=2)
-    ones = trainer(tmp_path / "3", preset=preset, batch_size=8, micro_batch_size=1)
+    whole = trainer(tmp_path / "1", preset=preset, steps=3, batch_size=8)
+    split = trainer(tmp_path / "2", preset=preset, steps=3, batch_size=8, micro_batch_size=2)
+    ones = trainer(tmp_path / "3", preset=preset, steps=3, batch_size=8, micro_batch_size=1)
     curves = [t.run() for t in (whole, split, ones)]
     for key in ("loss", "gap", "beta", "kept", "effective_pairs", "grad_norm"):
         for curve in curves[1:]:
@@ -172,8 +172,9 @@ def killed_at(step: int) -> Any:
     return on_step
 
 
-@pytest.mark.parametrize("preset", [DPO(), BetaDPO(drop=0.25)])
-@pytest.mark.parametrize(("dropout", "micro"), [(0.0, 4), (0.3, 4), (0.3, 2)])
+@pytest.mark.parametrize(
+    ("preset", "dropout", "micro"), [(DPO(), 0.0, 4), (DPO(), 0.3, 2), (BetaDPO(drop=0.25), 0.3, 2)]
+)
 def test_resumed_is_unbroken(tmp_path: Path, preset: Preset, dropout: float, micro: int) -> None:
     settings: Any = {"preset": preset, "checkpoint_every": 2, "micro_batch_size": micro}
     unbroken = trainer(tmp_path / "1", model=lora(tiny_model(), dropout=dropout), **settings)

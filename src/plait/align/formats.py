@@ -72,7 +72,7 @@ def read_record(record: Mapping[str, Any]) -> PreferenceTexts | str:
     if not _said(chosen) or not _said(rejected):
         return "empty completion"
     weight, flip_prior = _number(record.get("weight"), 1.0), _number(record.get("flip_prior"), None)
-    if weight is None or not 0 < weight < math.inf:
+    if not 0 < weight < math.inf:
         return "weight is not a positive number"
     if flip_prior is not None and not 0 <= flip_prior <= 1:
         return "flip_prior is not a probability"

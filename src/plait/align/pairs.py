@@ -87,12 +87,23 @@ class Problem:
 
 @dataclass
 class TokenisedPairs:
-    """The pairs that can be used, those that cannot, and how many prompts and completions were cut."""
+    """The pairs that can be used, those that cannot, and how many were changed.
+
+    Args:
+        pairs: In the order of their records.
+        problems: Records set aside.
+        prompts_cut: Prompts cut to ``max_prompt``.
+        completions_cut: Completions cut to ``max_completion`` or ``max_length``.
+        boundaries_moved: Pairs whose prompt ends earlier than its own tokens do, because a tokenizer merges its end
+            with a completion or a chat template writes it differently there: the model is trained on another context
+            than it meets when it is asked. End prompts on a token boundary to avoid it.
+    """
 
     pairs: list[TokenPair] = field(default_factory=list[TokenPair])
     problems: list[Problem] = field(default_factory=list[Problem])
     prompts_cut: int = 0
     completions_cut: int = 0
+    boundaries_moved: int = 0
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -129,6 +140,7 @@ def tokenise_pairs(
             result.pairs.append(made.pair)
             result.prompts_cut += made.prompts_cut
             result.completions_cut += made.completions_cut
+            result.boundaries_moved += made.boundaries_moved
     missing = [column for column in _NEEDED if column not in columns]
     if columns and missing:
         raise DataError(
@@ -144,6 +156,7 @@ class _Made:
     pair: TokenPair
     prompts_cut: int
     completions_cut: int
+    boundaries_moved: int
 
 
 def _token_pair(
@@ -175,7 +188,12 @@ def _token_pair(
     if chosen == rejected:
         return "chosen and rejected are the same tokens"
     pair = TokenPair(name, tuple(prompt), chosen, rejected, texts.weight, texts.flip_prior)
-    return _Made(pair, prompts_cut=int(too_long), completions_cut=sum(len(ids) > room for ids in branches))
+    return _Made(
+        pair,
+        prompts_cut=int(too_long),
+        completions_cut=sum(len(ids) > room for ids in branches),
+        boundaries_moved=int(shared < len(asked)),
+    )
 
 
 def _encode_plain(
@@ -189,7 +207,7 @@ def _encode_plain(
     end = str(tokenizer.eos_token)
     good, bad = (list(tokenizer.encode(prompt + text.removesuffix(end) + end)) for text in (chosen, rejected))
     ends_by_itself = asked[-1:] == [tokenizer.eos_token_id] and not prompt.endswith(end)
-    return (asked, good[:-1], bad[:-1]) if ends_by_itself else (asked, good, bad)
+    return (asked[:-1], good[:-1], bad[:-1]) if ends_by_itself else (asked, good, bad)
 
 
 def _encode_conversation(

@@ -229,7 +229,7 @@ class Step:
         raise ModelError(
             f"the loss is {result.scalars['loss']} at step {self.number}",
             code="align.loss-not-finite",
-            where=_named([self.table.ids[row] for row in guilty.tolist()]),
+            where=_named([self.table.ids[int(row)] for row in guilty]),
             hint="look at these pairs, or lower the learning rate",
         )
 

@@ -11,23 +11,19 @@ over processes (``torchrun``). From records to a trained model in one call: `pla
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from plait.align import ranks
 from plait.align.arguments import (
@@ -38,19 +34,12 @@ from plait.align.arguments import (
     training_arguments,
 )
 from plait.align.batches import PairBatches
-from plait.align.checkpoint import (
-    check_identity,
-    read_generators,
-    read_state,
-    read_trainable,
-    torch_generators,
-    write_state,
-    write_trainable,
-)
-from plait.align.checks import check_heldout, check_same_on_all_ranks, check_training
+from plait.align.checkpoint import read_generators
+from plait.align.checks import check_heldout, check_training
 from plait.align.objectives import Objective
 from plait.align.pairs import TokenPair
 from plait.align.reference import PairLogprobs, weights_fingerprint
+from plait.align.resumable import OnStep, ResumableTrainer, digest
 from plait.align.shared_prefix import LaidOutPairs, Layout, choose_layout, lay_out, pair_logprobs
 from plait.align.step import PairTable, Step
 from plait.core.seeds import Seeds
@@ -58,10 +47,8 @@ from plait.errors import UsageError
 
 __all__ = ["OnStep", "PairTrainer", "training_arguments"]
 
-OnStep = Callable[[int, int, Mapping[str, float]], None]
-"""Called at each log with the step, the number of steps, and the scalars: means over the steps since the last log."""
-
 _log = logging.getLogger(__name__)
+_OBJECTIVE = "PairTrainer.objective"  # beside what callbacks keep, in the host's state file
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class _MicroBatch:
     number: int = 0
 
 
-class PairTrainer(Trainer):
+class PairTrainer(ResumableTrainer):
     """Trains a model on preference pairs.
 
     Args:
@@ -98,8 +85,7 @@ class PairTrainer(Trainer):
         ModelError: A reference log-probability is not finite.
     """
 
-    # The batch's loss is exact for the whole step; the host must not divide it by the number of micro-batches.
-    loss_is_scaled_for_ga = True
+    scalar: ClassVar[str] = "beta"
 
     def __init__(
         self,
@@ -144,8 +130,7 @@ class PairTrainer(Trainer):
         )
         self._step: Step | None = None
         self._resumed_from: Path | None = None
-        self._scalars: list[Mapping[str, float]] = []
-        self._identity: Mapping[str, Any] = {}
+        self.scalars = []
         super().__init__(
             model=cast("Any", model),
             args=args,
@@ -156,37 +141,7 @@ class PairTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         if on_step is not None:
-            self.add_callback(_Tell(on_step))
-
-    def run(self) -> list[dict[str, float]]:
-        """Train, from the last checkpoint in ``args.output_dir`` if there is one.
-
-        Returns:
-            `curve`: the scalars of each log from the first step on, those before a kill included.
-
-        Raises:
-            ModelError: The loss is not a number.
-            RunError: The checkpoint in the folder belongs to another run, or the ranks do not train the same.
-        """
-        last = get_last_checkpoint(str(self.folder)) if self.folder.is_dir() else None
-        self.train(resume_from_checkpoint=last)
-        return self.curve
-
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> Any:
-        """The host's `train`; `run` is the same with resumption from what is there."""
-        self._identity = self._identity or self._describe()  # before the first step changes any weight
-        check_same_on_all_ranks(self._identity, device=self.args.device)
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
-
-    @property
-    def curve(self) -> list[dict[str, float]]:
-        """The scalars of each log so far, each the mean over the steps since the last."""
-        return [dict(entry) for entry in self.state.log_history if "beta" in entry]
+            self.tell(on_step)
 
     # --- data -----------------------------------------------------------------------------------------------------
 
@@ -242,17 +197,13 @@ class PairTrainer(Trainer):
         chosen, rejected = pair_logprobs(model, batch.laid_out)
         part = step.part(batch.number, chosen, rejected)
         if batch.number == len(step.parts) - 1:
-            self._scalars.append(step.scalars)
+            self.scalars.append(step.scalars)
         surrogate = (part.by_chosen * chosen + part.by_rejected * rejected).sum()
         # Its value is the loss, its gradient the sum over ranks, of which data parallelism takes the mean.
         return ranks.count() * (surrogate - surrogate.detach()) + part.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Put the objective's scalars beside what the host logs, and count epochs in pairs."""
-        if self._scalars and "learning_rate" in logs:
-            names = self._scalars[0]
-            means = {name: sum(s[name] for s in self._scalars) / len(self._scalars) for name in names}
-            logs, self._scalars = {**logs, **means}, []
         self.state.epoch = self.state.global_step * self.batches.batch_size / len(self.pairs)
         super().log(logs, start_time)
 
@@ -310,62 +261,25 @@ class PairTrainer(Trainer):
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
+    @property
+    def _kept(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.state.stateful_callbacks)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint and drop older ones; visible under its name only when all of it is on disk."""
-        del model, trial
-        generators = torch_generators(self.args.device)
-        final = self._checkpoint(self.state.global_step)
-        if self.args.should_save:
-            best = self._checkpoint(self.state.best_global_step or 0)
-            if best == final or best.is_dir():
-                self.state.best_model_checkpoint = str(best)
-            partial = self.folder / "partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            write_trainable(self.network, partial)
-            write_state(
-                partial,
-                optimizer=cast("torch.optim.Optimizer", self.optimizer),
-                scheduler=self.lr_scheduler,
-                objective=self.objective.state_dict(),
-                identity=self._identity,
-                generators=generators,
-            )
-            self.state.save_to_json(str(partial / "trainer_state.json"))
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
-            self._drop_older()
-        ranks.wait()
-
-    def _checkpoint(self, step: int) -> Path:
-        return self.folder / f"checkpoint-{step}"
-
-    def _drop_older(self) -> None:
-        """Keep the newest ``save_total_limit`` checkpoints, and the best."""
-        newest_first = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
-        for older in newest_first[self.args.save_total_limit or len(newest_first) :]:
-            if str(older) != self.state.best_model_checkpoint:
-                shutil.rmtree(older)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        check_identity(Path(resume_from_checkpoint), self._identity)
-        read_trainable(model or self.network, Path(resume_from_checkpoint))
-
-    def _load_best_model(self) -> None:
-        read_trainable(self.network, Path(str(self.state.best_model_checkpoint)))
+        self._kept[_OBJECTIVE] = self.objective.state_dict()
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            optimizer = cast("torch.optim.Optimizer", self.optimizer)
-            state = read_state(Path(checkpoint), optimizer=optimizer, scheduler=self.lr_scheduler)
-            self.objective.load_state_dict(state)
+            self.objective.load_state_dict(self._kept[_OBJECTIVE])
             self._resumed_from = Path(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Nothing: the host would do it after `get_batch_samples` has drawn."""
         del checkpoint
 
-    def _describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """All that decides the run's numbers, by name."""
         optimizer = {} if self.optimizer is None else {"optim": type(self.optimizer).__name__}
         return {
@@ -374,10 +288,10 @@ class PairTrainer(Trainer):
             "set of trained weights": [
                 [name, list(p.shape)] for name, p in self.network.named_parameters() if p.requires_grad
             ],
-            "set of pairs": _digest(
+            "set of pairs": digest(
                 [[p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior] for p in self.pairs]
             ),
-            "reference model": _digest(self.table.reference.tolist()),
+            "reference model": digest(self.table.reference.tolist()),
             "order of pairs": [self.batches.seeds.seed, *self.batches.seeds.path],
             "layout": self.layout,
             "number of processes": ranks.count(),
@@ -394,20 +308,3 @@ def _dropout_off(model: nn.Module) -> None:
             module.train()
         elif isinstance(module, GradientCheckpointingLayer):
             module.training = True  # a layer recomputes only in training mode; its own modules stay in eval mode
-
-
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-class _Tell(TrainerCallback):
-    """Hands each log's scalars to a function."""
-
-    def __init__(self, on_step: OnStep) -> None:
-        self._on_step = on_step
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        del args, control
-        logs = cast("Mapping[str, float]", kwargs["logs"])
-        if "beta" in logs:
-            self._on_step(state.global_step, state.max_steps, logs)

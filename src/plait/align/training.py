@@ -163,7 +163,8 @@ def _ready(
             lm = attach_lora(lm, lora, seed=seeds.child("lora").integer())
         elif by_name:
             lm.model.requires_grad_(True)
-        return lm.model.to(device), tokenizer or lm.tokenizer
+        network: Any = lm.model
+        return network.to(device), tokenizer or lm.tokenizer
     if lora is not None:
         raise UsageError(
             f"lora adapts a model by name or a LanguageModel, not a {type(lm).__name__}",
