@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,53 @@ def test_dropout_is_off_and_the_mode_comes_back() -> None:
     model.train()  # GPT-2 drops 10 %
     assert reference_logprobs(model, pairs, cache=ReferenceCache()) == calm
     assert model.training
+
+
+def test_pairs_computed_together_have_the_same_values_and_equal_pairs_are_computed_once() -> None:
+    model, pairs = tiny_model(), [*random_pairs(7), *random_pairs(2)]
+    one_by_one = torch.tensor(reference_logprobs(model, pairs, cache=ReferenceCache()))
+    calls: list[tuple[int, int]] = []
+    together = reference_logprobs(
+        model, pairs, cache=ReferenceCache(), batch_tokens=60, on_progress=lambda *seen: calls.append(seen)
+    )
+    torch.testing.assert_close(torch.tensor(together), one_by_one, atol=1e-4, rtol=0)
+    assert 1 < len(calls) < 7
+    assert calls[-1] == (7, 7)
+
+
+def test_values_under_autocast_are_kept_apart(tmp_path: Path) -> None:
+    model, pairs, cache = tiny_model(), random_pairs(3), ReferenceCache(tmp_path / "c.jsonl")
+    full = reference_logprobs(model, pairs, cache=cache)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = reference_logprobs(model, pairs, cache=cache)
+    assert rounded != full
+    torch.testing.assert_close(torch.tensor(rounded), torch.tensor(full), atol=2, rtol=0.05)
+
+
+def test_a_cache_finds_what_is_asked_for_and_what_others_add(tmp_path: Path) -> None:
+    one, other = ReferenceCache(tmp_path / "c.jsonl"), ReferenceCache(tmp_path / "c.jsonl")
+    one.add({"a": (-1.0, -2.0), "b": (-3.0, -4.0)})
+    other.add({"c": (-0.1, -1e-300)})
+    assert one.find(["c", "a", "d"]) == {"a": (-1.0, -2.0), "c": (-0.1, -1e-300)}
+    assert ReferenceCache(tmp_path / "none.jsonl").find(["a"]) == {}
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from plait.align.reference import ReferenceCache
+cache, side = ReferenceCache(Path(sys.argv[1])), sys.argv[2]
+for start in range(0, 2000, 50):
+    cache.add({f"{side}-{n}": (float(-n), -0.5) for n in range(start, start + 50)})
+"""
+
+
+def test_writers_in_several_processes_lose_nothing(tmp_path: Path) -> None:
+    path, sides = tmp_path / "c.jsonl", ("left", "right")
+    writers = [subprocess.Popen([sys.executable, "-c", _WRITER, str(path), side]) for side in sides]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    found = ReferenceCache(path).find([f"{side}-{n}" for side in sides for n in range(2_000)])
+    assert found == {f"{side}-{n}": (float(-n), -0.5) for side in sides for n in range(2_000)}
 
 
 def test_torn_line_is_computed_again_and_later_lines_survive(tmp_path: Path) -> None:

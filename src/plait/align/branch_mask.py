@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._pytree import tree_map_only
 
 
 class Span(NamedTuple):
@@ -91,8 +92,8 @@ class BranchMask(Tensor):
         if getattr(func, "__name__", "") in _METADATA:
             return super().__torch_function__(func, types, args, named)
         with torch._C.DisableTorchFunctionSubclass():
-            args = [a.dense() if isinstance(a, BranchMask) else a for a in args]
-            return func(*args, **{k: v.dense() if isinstance(v, BranchMask) else v for k, v in named.items()})
+            args, named = tree_map_only(BranchMask, BranchMask.dense, (tuple(args), named))
+            return func(*args, **named)
 
 
 _METADATA = frozenset({"__get__", "dim", "size", "is_floating_point", "__len__"})
