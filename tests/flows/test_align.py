@@ -26,7 +26,9 @@ from plait.core.seeds import Seeds
 from plait.core.stage import StageContext
 from plait.errors import DataError
 from plait.flows.align import Preference
+from plait.flows.align_pairs import PairFile
 from plait.flows.align_report import Measured, describe
+from plait.flows.align_result import PreferenceResult
 
 
 @pytest.fixture(scope="module")
@@ -206,40 +208,56 @@ def test_inputs_that_cannot_be_used(tmp_path: Path, model: Path) -> None:
 # --- the verdict --------------------------------------------------------------------------------------------------
 
 
-def told(chosen: float, rejected: float, *, spread: float = 0.1, count: int = 40, trained: float = 1.0) -> StageReport:
+def told(chosen: float, rejected: float, *, count: int = 40) -> tuple[StageReport, PreferenceResult]:
     """The report of a run that moved the log-probabilities by so much (nats), from margins around -2."""
     draw = np.random.default_rng(0)
     pairs = [TokenPair(str(n), (1,), (2,) * 10, (3,) * 10) for n in range(count)]
-    start = np.stack([-30 + draw.normal(0, spread, count), np.full(count, -28.0)], axis=1)
-    moved = start + np.array([chosen, rejected]) + draw.normal(0, spread, (count, 2))
+    start = np.stack([-30 + draw.normal(0, 0.1, count), np.full(count, -28.0)], axis=1)
+    moved = start + np.array([chosen, rejected]) + draw.normal(0, 0.1, (count, 2))
     records = [{"id": str(n), "prompt": "p", "chosen": "c", "rejected": "r"} for n in range(count)]
     scores = [PairScores.of(pairs, [(float(a), float(b)) for a, b in x]) for x in (start, moved)]
-    curve = [{"step": 1.0, "loss": 0.69, "accuracy": trained}]
+    curve = [{"step": 1.0, "loss": 0.69, "accuracy": 1.0, "beta": 0.1}]
+    heldout = PairFile(pairs, records, count, 0)
     report = StageReport()
-    measured = Measured(before=scores[0], after=scores[1], curve=curve, records=records, pairs=pairs)
-    describe(measured, report, beta=0.1, seeds=Seeds(1))
-    return report
+    measured = Measured(before=scores[0], after=scores[1], curve=curve, heldout=heldout, trained_on=8)
+    result = describe(measured, report, stage=Preference(pairs=Path("pairs.parquet")), seeds=Seeds(1))
+    return report, result
 
 
 @pytest.mark.parametrize(
-    ("run_of", "words"),
+    ("chosen", "rejected", "words"),
     [
-        ({"chosen": 3, "rejected": -4}, "likelier (+3.0 nats each)"),
-        ({"chosen": -3, "rejected": -9}, "likelihood displacement"),
-        ({"chosen": -6, "rejected": -1}, "The margin fell by 0.5"),
-        ({"chosen": 0.001, "rejected": 0.0, "spread": 3}, "did not clearly change"),
-        ({"chosen": 0.5, "rejected": -0.5}, "still finds the rejected text likelier in 100%"),
-        ({"chosen": -2, "rejected": -1, "trained": 1.0}, "learn its pairs by heart"),
-        ({"chosen": 3, "rejected": -4}, "40 held-out pairs: one pair is 0.03 of accuracy"),
+        (-3, -9, "Warning. likelihood displacement: -0."),
+        (-0.5, -4, "A chosen reward below 0 is not broken"),
+        (-6, -1, "Problem. held-out margin: -0.5"),
+        (3, -4, "Note. held-out pairs: 40 pairs (threshold 100)"),
     ],
 )
-def test_verdict_in_plain_words(run_of: dict[str, float], words: str) -> None:
-    assert any(words in note for note in told(**run_of).notes)
+def test_verdicts_in_the_report(chosen: float, rejected: float, words: str) -> None:
+    report, result = told(chosen, rejected)
+    assert any(words in note for note in report.notes)
+    [table] = [table for table in report.tables if table.title == "Verdicts"]
+    assert [row[0] for row in table.rows] == [verdict.name for verdict in result.verdicts]
+    assert len(report.notes) == sum(verdict.level != "fine" for verdict in result.verdicts)
 
 
 def test_no_false_alarm() -> None:
-    report = told(3, -4, count=200)
-    assert len(report.notes) == 1  # only that the chosen texts became likelier
+    report, result = told(3, -4, count=200)
+    assert not report.notes
     assert report.headline == (
         "held-out preference accuracy 0.00 → 1.00 (200 pairs), margin -0.20 → +0.50 nats per token"
     )
+    assert result.gaps == pytest.approx([7.0] * 200, abs=0.6)
+    assert PreferenceResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_runs_of_one_stream_differ_in_their_objective_alone(tmp_path: Path, model: Path) -> None:
+    """Two stages of other names, and the same stream: the same pairs, order and start of the adapter."""
+    made = stage(tmp_path, model, steps=2, stream="methods")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        context = StageContext(
+            folder=tmp_path / name, seeds=Seeds(7).child(name), engine=None, name=name, outputs=made.outputs
+        )
+        made.run(context)
+    assert adapter_bytes(tmp_path / "one") == adapter_bytes(tmp_path / "two")

@@ -22,6 +22,7 @@ from plait.flows.align_flips import measure_flips
 from plait.flows.align_pairs import split_by_prompt
 from plait.flows.align_result import PreferenceResult
 from plait.flows.evaluate import Evaluate, EvaluationResult
+from plait.flows.flip import Flip
 from plait.flows.split import Split
 
 
@@ -267,3 +268,55 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         go(Compare(runs=(tmp_path / "a.json", tmp_path / "b.json")), tmp_path / "1")
     with pytest.raises(DataError, match="not the result of align"):
         go(Compare(runs=(tmp_path / "a.json", tmp_path / "c.json")), tmp_path / "2")
+
+
+# --- flips on purpose ---------------------------------------------------------------------------------------------
+
+
+def test_flips_are_drawn_once_exchanged_and_marked(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.parquet", 400)
+    first, second = (go(Flip(pairs=path, rate=0.3), tmp_path / name) for name in ("1", "2"))
+    assert first.output("pairs").read_bytes() == second.output("pairs").read_bytes()
+    before, after = pq.read_table(path).to_pylist(), pq.read_table(first.output("pairs")).to_pylist()
+    flipped = [row["flipped"] for row in after]
+    assert 90 <= sum(flipped) <= 150  # 120 expected, three standard deviations are 27
+    for old, new in zip(before, after, strict=True):
+        sides = ("rejected", "chosen") if new["flipped"] else ("chosen", "rejected")
+        assert (new["chosen"], new["rejected"]) == (old[sides[0]], old[sides[1]])
+    assert first.report.headline == f"{sum(flipped)} of 400 pairs flipped ({sum(flipped) / 400:.0%})"
+    other = go(Flip(pairs=path, rate=0.3), tmp_path / "3", seed=8)
+    assert [row["flipped"] for row in pq.read_table(other.output("pairs")).to_pylist()] != flipped
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_flip_none_or_all(tmp_path: Path, rate: float) -> None:
+    context = go(Flip(pairs=write_pairs(tmp_path / "pairs.parquet", 9), rate=rate), tmp_path / "out")
+    assert {row["flipped"] for row in pq.read_table(context.output("pairs")).to_pylist()} == {bool(rate)}
+
+
+# --- the shipped recipe -------------------------------------------------------------------------------------------
+
+
+def test_align_hh_small(tmp_path: Path, model: Path) -> None:
+    """The shipped recipe on its own pairs, with a tiny model and few steps: one table of three methods."""
+    from plait.core.folder import RunFolder
+    from plait.core.recipe import load_recipe
+    from plait.core.run import run as run_recipe
+
+    small = [f"{name}.{setting}" for name in ("dpo", "beta_dpo", "dr_dpo") for setting in ("steps=2", "sample=2")]
+    recipe = load_recipe("align-hh", overrides=[f"vars.model={model}", "split.train=24", "split.heldout=6", *small])
+    result = run_recipe(recipe, folder=RunFolder(tmp_path / "run"), open_engine=NoEngine)
+    report = result.folder.read_report(result.folder.stage(6, "compare"))
+    [table] = report.tables
+    assert [row[0] for row in table.rows] == ["dpo", "beta_dpo", "dr_dpo"]
+    assert table.columns[-4:] == ["flips: weight", "flips: gradient", "flips: learnt", "warnings"]
+    pages = (result.folder.path / "report.html").read_text()
+    assert "Methods compared" in pages
+    # Three methods, one reference: every pair was computed once.
+    cached = [line for line in (tmp_path / "cache" / "reference-logprobs.jsonl").read_text().splitlines() if line]
+    assert len(cached) == 16 + 6
+
+
+class NoEngine:
+    def close(self) -> None:
+        pass

@@ -20,6 +20,7 @@ from plait.align.presets import DPO, Preset
 from plait.align.verdicts import Thresholds
 from plait.core.io import write_table
 from plait.core.optional import check_installed
+from plait.core.seeds import Seeds
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.flows.align_pairs import PairFile, read_records, split_by_prompt, tokenise_records
 from plait.flows.align_report import Measured, describe
@@ -60,6 +61,8 @@ class Preference(Stage):
     """The part held out where there is no file of its own; all pairs of a prompt go to one side."""
     model: str = "smollm2-135m"
     """The model that is adapted; see ``plait models ls``."""
+    model_folder: InputPath | None = None
+    """A model in a folder, such as ``${sft.model}``, in place of ``model``."""
     objective: Preset = DPO()
     """What is minimised, by ``name``, with its settings."""
     lora: LoRA | None = LoRA(targets=("q_proj", "k_proj", "v_proj", "o_proj"))
@@ -89,6 +92,9 @@ class Preference(Stage):
     """Longest such sample, in tokens."""
     thresholds: Thresholds = Thresholds()
     """Where verdicts turn."""
+    stream: str | None = None
+    """Runs with one stream, and one seed, draw the same pairs, order and start of the adapter, whatever their stages
+    are called: for comparisons. By default the stage's name."""
     checkpoint_every: int = Field(default=6, ge=1)
     """Steps between checkpoints: what a kill can cost."""
     max_bad_fraction: float = Field(default=0.1, ge=0, le=1)
@@ -101,6 +107,11 @@ class Preference(Stage):
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise ValueError("give steps or epochs, not both")
         return self
+
+    @property
+    def model_name(self) -> str:
+        """The name or folder of the model that is adapted."""
+        return str(self.model_folder or self.model)
 
     def checkable(self) -> None:
         """Raises MissingExtra without torch, transformers and peft."""
@@ -116,9 +127,11 @@ class Preference(Stage):
     def run(self, context: StageContext) -> None:
         """Tokenise, compute reference log-probabilities once, train from the last checkpoint, measure, describe."""
         self.checkable()
+        if self.stream is not None:
+            context.seeds = Seeds(context.seeds.seed).child(self.stream)
         from plait.models import load
 
-        lm = load(self.model, device=self.device)
+        lm = load(self.model_name, device=self.device)
         train, heldout = self._read(lm, context)
         lm = self._trainable(lm, context)
         measured = self._train(lm, train, heldout, context)
@@ -250,7 +263,7 @@ class Preference(Stage):
             [pair.prompt for pair in heldout.pairs[: self.sample]],
             max_new_tokens=self.sample_tokens,
             seeds=context.seeds.child("samples"),
-            reference=load(self.model, device=self.device) if self.lora is None else None,
+            reference=load(self.model_name, device=self.device) if self.lora is None else None,
             on_progress=lambda done, total: context.progress("samples", done, total),
         )
 

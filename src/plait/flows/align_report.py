@@ -142,7 +142,7 @@ def _result(measured: Measured, measures: tuple[Measure, ...], *, stage: Prefere
         flips_learnt=flips.learnt if flips else None,
     )
     return PreferenceResult(
-        model=stage.model if "/" not in stage.model else stage.model.rstrip("/").rpartition("/")[2],
+        model=stage.model_name.rstrip("/").rpartition("/")[2],
         objective=stage.objective.model_dump(mode="json"),
         trained_on=measured.trained_on,
         steps=len(measured.curve),

@@ -24,6 +24,9 @@ STAGES: dict[str, Entry] = {
     "align.split": Entry(
         "plait.flows.split:Split", "Split preference pairs by prompt into those to train on and those to measure on."
     ),
+    "align.flip": Entry(
+        "plait.flows.flip:Flip", "Flip the labels of some pairs, and mark them: an experiment's noise."
+    ),
     "align.evaluate": Entry(
         "plait.flows.evaluate:Evaluate",
         "Measure an adapter: accuracy, margins, KL on samples, drift of length, win rate under any scorer.",

@@ -89,6 +89,8 @@ class Evaluate(Stage):
     """The adapter: its base model without it is the reference."""
     model: str = "smollm2-135m"
     """The base model; see ``plait models ls``."""
+    model_folder: InputPath | None = None
+    """A model in a folder, such as ``${sft.model}``, in place of ``model``."""
     measure: int = Field(default=128, ge=1)
     """At most so many pairs are measured, the first of the file."""
     sample: int = Field(default=32, ge=0)
@@ -122,7 +124,7 @@ class Evaluate(Stage):
         self.checkable()
         from plait.models import load, load_adapter
 
-        lm = load_adapter(load(self.model, device=self.device), self.adapter)
+        lm = load_adapter(load(str(self.model_folder or self.model), device=self.device), self.adapter)
         file = self._read(lm, context)
         before, after = self._score(lm, file, context)
         samples = self._sample(lm, file, context) if self.sample else None
@@ -222,7 +224,7 @@ class Evaluate(Stage):
             Measure(name="gap of the log-ratios, nats", before=None, after=Estimate.of(bootstrap(gap, seeds=seeds)))
         )
         return EvaluationResult(
-            model=self.model.rstrip("/").rpartition("/")[2],
+            model=str(self.model_folder or self.model).rstrip("/").rpartition("/")[2],
             pairs=len(before.chosen),
             measures=tuple(measures),
             samples=drawn,
