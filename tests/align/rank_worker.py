@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from align.tiny_models import lora, random_pairs, tiny_model
+from align.tiny_models import lora, random_pairs, save_tiny_language_model, tiny_model
 from plait.align.presets import DPO, BetaDPO, DrDPO
 from plait.align.reference import ReferenceCache, reference_logprobs
 from plait.align.trainer import PairTrainer, training_arguments
+from plait.align.training import Trained, train_pairs
 from plait.core.seeds import Seeds
 from plait.errors import PlaitError
+from plait.models import LoRA
 
 SEEDS = Seeds(5)
 PRESETS = {"dpo": DPO(), "beta_dpo": BetaDPO(drop=0.25), "dr_dpo": DrDPO(beta_prime=0.5)}
@@ -84,6 +86,18 @@ def make(
     )
 
 
+RECORDS: list[dict[str, Any]] = [
+    {"id": str(n), "prompt": f"{n} + 1 = ", "chosen": f"{n + 1}, I think", "rejected": f"{n - 1}"} for n in range(9)
+] + [{"id": "bad", "prompt": "q", "chosen": "same", "rejected": "same"}]
+
+
+def from_records(folder: Path, *, micro: int) -> Trained:
+    """`train_pairs` on a model of bytes: reference, quarantine and training shared by the ranks."""
+    name = str(save_tiny_language_model(folder / f"model-{os.environ.get('RANK', '0')}"))
+    args = training_arguments(folder / "out", steps=2, batch_size=4, micro_batch_size=micro, use_cpu=True)
+    return train_pairs(name, RECORDS, args, lora=LoRA(), max_bad_fraction=0.2, cache=ReferenceCache())
+
+
 def outcome(trained: PairTrainer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The trained weights, and everything else that must be equal however the work was split."""
     weights = {n: p.detach().clone() for n, p in trained.network.named_parameters() if p.requires_grad}
@@ -120,6 +134,8 @@ def main(folder: Path) -> None:
         make(folder / "other", objective="dpo", micro=4, seed=4 + int(rank)).run()
     except PlaitError as error:
         (folder / f"refused.{rank}.txt").write_text(str(error))
+    trained = from_records(folder / "records", micro=2)
+    (folder / f"records.{rank}.json").write_text(json.dumps(trained.curve))
     torch.distributed.destroy_process_group()
 
 

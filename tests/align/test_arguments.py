@@ -134,11 +134,13 @@ def test_bf16_is_close_to_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", [DPO(), BetaDPO(drop=0.25)])
 def test_evaluation_while_training_changes_nothing(tmp_path: Path, preset: Any) -> None:
     without = trainer(tmp_path / "1", preset=preset)
-    measured = trainer(tmp_path / "2", preset=preset, heldout=True, eval_strategy="steps", eval_steps=2)
+    measured = trainer(
+        tmp_path / "2", preset=preset, heldout=True, eval_strategy="steps", eval_steps=2, eval_on_start=True
+    )
     assert losses(measured) == losses(without)
     assert measured.objective.state_dict() == without.objective.state_dict()
     evaluations = [entry for entry in measured.state.log_history if "eval_loss" in entry]
-    assert [entry["step"] for entry in evaluations] == [2, 4]
+    assert [entry["step"] for entry in evaluations] == [0, 2, 4]
     assert evaluations[-1] == pytest.approx(measured.evaluate() | {"step": 4})
 
 

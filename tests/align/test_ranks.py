@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from align.rank_worker import RUNS, make, outcome
+from align.rank_worker import RUNS, from_records, make, outcome
 from plait.align import ranks
 
 TESTS = Path(__file__).parents[1]
@@ -95,6 +95,17 @@ def test_two_ranks_resume_exactly(together: Path) -> None:
     """Dropout too: each rank goes on with its own generator."""
     unbroken, resumed = load_file(together / "kept-2.0.safetensors"), load_file(together / "resumed.1.safetensors")
     assert all(torch.equal(unbroken[key], resumed[key]) for key in unbroken)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_from_records(together: Path, tmp_path: Path) -> None:
+    alone = from_records(tmp_path, micro=4).curve
+    for rank in range(2):
+        curve = json.loads((together / f"records.{rank}.json").read_text())
+        for key in ("loss", "gap", "grad_norm"):
+            assert [e[key] for e in curve] == pytest.approx([e[key] for e in alone], rel=1e-4, abs=1e-5), key
+    [line] = (together / "records" / "out" / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["where"] == "records:bad"
 
 
 @pytest.mark.slow

@@ -108,6 +108,35 @@ def test_the_split_into_micro_batches_changes_nothing(tmp_path: Path, preset: Pr
         torch.testing.assert_close(weights(split)[name], value, atol=2e-5, rtol=1e-3)
 
 
+def test_local_statistics_of_the_official_codes(tmp_path: Path) -> None:
+    """Each micro-batch by itself: pairs one by one make Dr. DPO plain DPO, and the step is the mean of its parts."""
+
+    def run(name: str, *, micro: int, preset: Preset, local: bool) -> list[dict[str, float]]:
+        made = trainer(
+            tmp_path / name, preset=preset, steps=3, model=lora(tiny_model(), scale=0.3), micro_batch_size=micro
+        )
+        made.objective.scope = "micro_batch" if local else "step"
+        return made.run()
+
+    dpo = run("dpo", micro=4, preset=DPO(), local=False)
+    ones = run("ones", micro=1, preset=DrDPO(beta_prime=0.3), local=True)
+    twos = run("twos", micro=2, preset=DrDPO(beta_prime=0.3), local=True)
+    whole = run("whole", micro=4, preset=DrDPO(beta_prime=0.3), local=True)
+    exact = run("exact", micro=2, preset=DrDPO(beta_prime=0.3), local=False)
+    for key in ("loss", "gap", "grad_norm", "effective_pairs"):
+        assert [e[key] for e in ones] == pytest.approx([e[key] for e in dpo], rel=1e-4, abs=1e-5), key
+        assert [e[key] for e in whole] == pytest.approx([e[key] for e in exact], rel=1e-4, abs=1e-5), key
+    # By Jensen's inequality the mean of local values lies above the value of the whole.
+    assert exact[0]["loss"] < twos[0]["loss"] < ones[0]["loss"]
+
+
+def test_local_statistics_move_once_per_micro_batch(tmp_path: Path) -> None:
+    made = trainer(tmp_path, preset=BetaDPO(drop=0.25), steps=3, micro_batch_size=2)
+    made.objective.scope = "micro_batch"
+    made.run()
+    assert made.objective.state_dict()["steps"] == 6
+
+
 def test_lora_dropout_is_drawn_once_per_step_whatever_the_split(tmp_path: Path) -> None:
     """Evaluated beforehand and run again with gradients, a part drops the same units: the value is that of the step."""
     model = lora(tiny_model(), dropout=0.5, scale=0.3)
@@ -260,6 +289,24 @@ def test_refusals(tmp_path: Path) -> None:
             pairs=PAIRS,
             reference=[(0.0, 0.0)],
         )
+
+
+def test_reference_values_that_are_no_numbers_are_refused_with_their_pairs(tmp_path: Path) -> None:
+    reference = [(-1.0, -2.0)] * 12 + [(math.nan, -2.0), (-1.0, -math.inf)]
+    with pytest.raises(ModelError, match="reference log-probabilities of 2 pairs are not finite") as caught:
+        PairTrainer(
+            lora(tiny_model()),
+            training_arguments(tmp_path, steps=1),
+            objective=DPO().build(seeds=SEEDS),
+            pairs=PAIRS,
+            reference=reference,
+        )
+    assert caught.value.where == "pairs pair-12, pair-13"
+
+
+def test_a_model_without_anything_to_train_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="asks for a gradient"):
+        trainer(tmp_path, model=tiny_model().requires_grad_(False))
 
 
 def test_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

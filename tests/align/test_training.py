@@ -145,6 +145,14 @@ def test_reference_free_needs_no_reference_pass(tiny: str, tmp_path: Path) -> No
     assert not (tmp_path / "cache" / "reference-logprobs.jsonl").exists()
 
 
+def test_bf16_compares_with_a_reference_in_bf16(tiny: str, tmp_path: Path) -> None:
+    """Else the first gap would hold the rounding of the whole network."""
+    trained = train_pairs(tiny, RECORDS, arguments(tmp_path / "1", steps=1, bf16=True))
+    exact = train_pairs(tiny, RECORDS, arguments(tmp_path / "2", steps=1))
+    rounding = trained.trainer.table.reference - exact.trainer.table.reference
+    assert rounding.abs().mean() > 5 * abs(trained.curve[0]["gap"])
+
+
 def test_refusals(tiny: str, tmp_path: Path) -> None:
     module: Any = load(tiny).model
     with pytest.raises(UsageError, match="without a tokenizer"):

@@ -152,7 +152,7 @@ class Step:
     @property
     def local(self) -> bool:
         """Whether the objective looks at micro-batches one by one, as some official codes do."""
-        return getattr(self.objective, "scope", "step") == "micro_batch"
+        return scope(self.objective) == "micro_batch"
 
     @property
     def looks_ahead(self) -> bool:
@@ -215,23 +215,38 @@ class Step:
         each = share if together else share / ranks.count()
         return Part(share * float(result.loss), each * by_chosen, each * by_rejected)
 
+    def _finite(self, result: ObjectiveResult, rows: Tensor, chosen: Tensor, rejected: Tensor) -> Mapping[str, float]:
+        return finite_scalars(result, self.table, rows, chosen, rejected, when=f"at step {self.number}")
+
     def _whole(self, logprobs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
         """Rows and log-probabilities of the whole batch, each ``[batch]``, in its order."""
         chosen, rejected = (torch.stack(side) for side in zip(*logprobs, strict=True))
         return self.all_parts.flatten(), ranks.gather(chosen).flatten(), ranks.gather(rejected).flatten()
 
-    def _finite(self, result: ObjectiveResult, rows: Tensor, chosen: Tensor, rejected: Tensor) -> Mapping[str, float]:
-        """The scalars of a result; a loss that is not a number ends the run here."""
-        if math.isfinite(result.scalars["loss"]):
-            return result.scalars
-        finite = chosen.isfinite() & rejected.isfinite()
-        guilty = rows if bool(finite.all()) else rows[~finite]
-        raise ModelError(
-            f"the loss is {result.scalars['loss']} at step {self.number}",
-            code="align.loss-not-finite",
-            where=_named([self.table.ids[int(row)] for row in guilty]),
-            hint="look at these pairs, or lower the learning rate",
-        )
+
+def finite_scalars(
+    result: ObjectiveResult, table: PairTable, rows: Tensor, chosen: Tensor, rejected: Tensor, *, when: str
+) -> Mapping[str, float]:
+    """The scalars of a result.
+
+    Raises:
+        ModelError: Its loss is not a number; names the pairs whose log-probabilities are to blame.
+    """
+    if math.isfinite(result.scalars["loss"]):
+        return result.scalars
+    finite = chosen.isfinite() & rejected.isfinite()
+    guilty = rows if bool(finite.all()) else rows[~finite.to(rows.device)]
+    raise ModelError(
+        f"the loss is {result.scalars['loss']} {when}",
+        code="align.loss-not-finite",
+        where=_named([table.ids[int(row)] for row in guilty]),
+        hint="look at these pairs, or lower the learning rate",
+    )
+
+
+def scope(objective: Objective) -> str:
+    """What an objective looks at: the ``step`` as a whole, or each ``micro_batch`` by itself."""
+    return str(getattr(objective, "scope", "step"))
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from plait.align.pairs import TokenPair
 from plait.align.reference import PairLogprobs, weights_fingerprint
 from plait.align.resumable import OnStep, ResumableTrainer, digest
 from plait.align.shared_prefix import LaidOutPairs, Layout, choose_layout, lay_out, pair_logprobs
-from plait.align.step import PairTable, Step
+from plait.align.step import PairTable, Step, finite_scalars, scope
 from plait.core.seeds import Seeds
 from plait.errors import UsageError
 
@@ -225,6 +225,7 @@ class PairTrainer(ResumableTrainer):
 
         Raises:
             UsageError: There are no held-out pairs, or others are given: they need reference log-probabilities.
+            ModelError: The loss is not a number.
         """
         del ignore_keys
         if eval_dataset is not None or self.heldout_table is None:
@@ -235,13 +236,11 @@ class PairTrainer(ResumableTrainer):
             )
         rows = torch.arange(len(self.heldout))
         chosen, rejected = self._heldout_logprobs()
-        was_training = self.network.training
-        try:
-            result = self.objective.eval()(self.heldout_table.batch(rows, chosen, rejected))
-        finally:
-            self.objective.train()
-            self.network.train(was_training)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in result.scalars.items()}
+        result = self.objective.eval()(self.heldout_table.batch(rows, chosen, rejected))
+        self.objective.train()
+        when = f"on the held-out pairs after step {self.state.global_step}"
+        scalars = finite_scalars(result, self.heldout_table, rows, chosen, rejected, when=when)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scalars.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -250,12 +249,14 @@ class PairTrainer(ResumableTrainer):
         """Of all held-out pairs, dealt to the ranks; ``[heldout]`` each."""
         mine = ranks.deal(self.heldout)
         size = self.args.per_device_eval_batch_size
+        was_training = self.network.training
         self.network.eval()
         found = [torch.zeros(0, 2, device=self.args.device)]
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():
             for start in range(0, len(mine), size):
                 laid_out = lay_out(mine[start : start + size], layout=self.layout).to(self.args.device)
                 found.append(torch.stack(pair_logprobs(self.network, laid_out), dim=1))
+        self.network.train(was_training)
         chosen, rejected = ranks.gather(torch.cat(found)).unbind(1)
         return chosen, rejected
 
@@ -283,7 +284,7 @@ class PairTrainer(ResumableTrainer):
         """All that decides the run's numbers, by name."""
         optimizer = {} if self.optimizer is None else {"optim": type(self.optimizer).__name__}
         return {
-            "objective": self.objective.settings(),
+            "objective": self.objective.settings() | {"scope": scope(self.objective)},
             "model": weights_fingerprint(self.network),
             "set of trained weights": [
                 [name, list(p.shape)] for name, p in self.network.named_parameters() if p.requires_grad
