@@ -33,6 +33,7 @@ from measure import measure
 from record import Benchmark, Claim
 
 from plait.align.pairs import TokenPair, tokenise_pairs
+from plait.core.seeds import Seeds
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".peers" / "trl"
@@ -75,7 +76,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any]:
         bf16=bf16,
         use_cpu=device == "cpu",
     )
-    trainer = PairTrainer(network, args, objective=DPO().build(), pairs=pairs, reference=logprobs)
+    trainer = PairTrainer(network, args, objective=DPO().build(seeds=Seeds(SEED)), pairs=pairs, reference=logprobs)
     _, (wall, cpu) = timed(trainer.run)
     return {
         "pairs": len(pairs),

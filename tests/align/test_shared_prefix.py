@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BloomConfig, MambaConfig, Qwen2Config
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, Gemma2Config, MambaConfig, Qwen2Config
 
-from align.tiny_models import VOCABULARY, random_pairs, tiny_model
+from align.tiny_models import VOCABULARY, lora, random_pairs, save_tiny_language_model, tiny_model
 from plait.align.branch_mask import dense_mask
-from plait.align.pairs import TokenPair
+from plait.align.pairs import TokenPair, tokenise_pairs
 from plait.align.shared_prefix import choose_layout, lay_out, pair_logprobs, why_two_branches
 from plait.errors import ModelError
 
@@ -160,9 +164,121 @@ def test_a_network_without_a_configuration_is_refused() -> None:
         why_two_branches(torch.nn.Linear(1, 1), longest=5)
 
 
+def test_float64_agrees_to_rounding() -> None:
+    # GPT-2, since the norms of the others work in float32 whatever the model's precision is.
+    model, pairs = tiny_model("gpt2").double(), random_pairs(5, seed=2)
+    weight = torch.linspace(-1, 2, 10, dtype=torch.float64)
+
+    def both(layout: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        values = torch.stack(pair_logprobs(model, lay_out(pairs, layout=layout)), dim=1).flatten()
+        return values.detach(), gradient(model, values @ weight)
+
+    (shared, by_shared), (plain, by_plain) = both("shared_prefix"), both("two_branch")
+    torch.testing.assert_close(shared, plain, atol=1e-9, rtol=0)
+    torch.testing.assert_close(by_shared, by_plain, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_eager_attention_takes_the_dense_mask(family: str) -> None:
+    model, pairs = tiny_model(family), random_pairs(5)
+    expected = torch.cat(pair_logprobs(model, lay_out(pairs)))
+    model.set_attn_implementation("eager")
+    torch.testing.assert_close(torch.cat(pair_logprobs(model, lay_out(pairs))), expected, atol=1e-4, rtol=0)
+
+
+def test_gemma2_with_its_soft_caps_and_window() -> None:
+    """Scores and logits are capped, and every other layer sees the last eight tokens only."""
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "head_dim": 8, "sliding_window": 8}
+    config = Gemma2Config(
+        vocab_size=VOCABULARY, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, **sizes
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    short, long = random_pairs(4, longest=4), random_pairs(4, longest=12)
+    for pairs, expected_layout in ((short, "shared_prefix"), (long, "two_branch")):
+        layout, _ = choose_layout(model, longest=max(pair.longest_branch for pair in pairs))
+        assert layout == expected_layout
+        sides = zip(*(separate(model, pair) for pair in pairs), strict=True)
+        found = torch.cat(pair_logprobs(model, lay_out(pairs, layout=layout)))
+        torch.testing.assert_close(found, torch.cat([torch.stack(side) for side in sides]), atol=1e-4, rtol=0)
+
+
+def test_gradient_checkpointing_changes_nothing() -> None:
+    """Layers run again in the backward pass must see the same mask."""
+    model, pairs = tiny_model(), random_pairs(4)
+    expected = gradient(model, torch.cat(pair_logprobs(model, lay_out(pairs))).sum())
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    calls: list[int] = []
+    model.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
+    found = gradient(model.train(), torch.cat(pair_logprobs(model, lay_out(pairs))).sum())
+    assert len(calls) == 2
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_lora_adapter_gets_the_same_gradients() -> None:
+    model, pairs = lora(tiny_model(), scale=0.1), random_pairs(4)
+    shared, plain = (
+        gradient(model, torch.cat(pair_logprobs(model, lay_out(pairs, layout=layout))).sum())
+        for layout in ("shared_prefix", "two_branch")
+    )
+    assert 0 < shared.numel() < 5_000
+    torch.testing.assert_close(shared, plain, atol=1e-3, rtol=1e-4)
+
+
+def test_equals_trl_on_the_same_rows(tmp_path: Path) -> None:
+    """TRL's own collator and forward, as `DPOTrainer` uses them for the reference model."""
+    from trl import DPOConfig, DPOTrainer
+
+    draw = random.Random(4)
+    words = ["sea", "sky", " blue", " green", " and", " not", " ab", "a", "b"]
+
+    def text() -> str:
+        return " ".join(draw.choice(words) for _ in range(draw.randint(1, 8)))
+
+    rows = [{"prompt": text(), "chosen": text() + "!", "rejected": text() + "?"} for _ in range(6)]
+    save_tiny_language_model(tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    pairs = tokenise_pairs(rows, tokenizer=tokenizer).pairs
+    with torch.no_grad():
+        found = torch.stack(pair_logprobs(model.eval(), lay_out(pairs)), dim=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TRL sets arguments of its host that the host has renamed
+        args = DPOConfig(
+            output_dir=str(tmp_path / "out"),
+            precompute_ref_log_probs=True,
+            per_device_train_batch_size=3,
+            bf16=False,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            report_to="none",
+            disable_tqdm=True,
+        )
+        host = DPOTrainer(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    known = host.train_dataset
+    assert [tuple(ids) for ids in known["prompt_ids"]] == [pair.prompt for pair in pairs]
+    expected = torch.tensor(list(zip(known["ref_chosen_logps"], known["ref_rejected_logps"], strict=True)))
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert float(found.std()) > 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("layout", ["shared_prefix", "two_branch"])
+def test_on_a_gpu_in_bfloat16(layout: Any) -> None:
+    model, pairs = tiny_model(), random_pairs(6)
+    expected = torch.cat(pair_logprobs(model, lay_out(pairs)))
+    exact = gradient(model, expected.sum())
+    model, batch = model.to("cuda"), lay_out(pairs, layout=layout).to("cuda")
+    torch.testing.assert_close(torch.cat(pair_logprobs(model, batch)).cpu(), expected, atol=1e-2, rtol=0)
+    with torch.autocast("cuda", torch.bfloat16):
+        found = torch.cat(pair_logprobs(model, batch))
+    rounded = gradient(model, found.sum()).cpu()
+    torch.testing.assert_close(found.cpu(), expected, atol=2, rtol=0.05)
+    assert float(torch.cosine_similarity(rounded, exact, dim=0)) > 0.98
+
+
 @pytest.mark.model
 def test_smollm2_equals_separate_forwards() -> None:
-    from plait.align.pairs import tokenise_pairs
     from plait.models import load
 
     lm = load("smollm2-135m")
