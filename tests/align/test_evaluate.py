@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from align.tiny_models import lora, random_pairs, tiny_model
-from plait.align.evaluate import Interval, PairScores, accuracy, bootstrap, score_pairs
+from plait.align.evaluate import (
+    Interval,
+    PairScores,
+    accuracy,
+    bootstrap,
+    bootstrap_ratio,
+    rank_correlation,
+    score_pairs,
+)
 from plait.align.pairs import TokenPair
 from plait.align.reference import ReferenceCache, reference_logprobs
 from plait.align.shared_prefix import lay_out, pair_logprobs
@@ -27,8 +35,34 @@ def test_margins_by_hand() -> None:
 
 
 def test_accuracy_counts_a_tie_as_half() -> None:
-    assert accuracy(np.array([3.0, -1.0, 0.0, 0.0]), seeds=SEEDS).value == 0.5
-    assert accuracy(np.zeros(5), seeds=SEEDS) == Interval(0.5, 0.5, 0.5)
+    assert accuracy(np.array([3.0, -1.0, 0.0, 0.0])).value == 0.5
+    assert accuracy(np.zeros(5)).value == 0.5
+
+
+@pytest.mark.parametrize(("won", "count"), [(0, 4), (4, 4), (7, 10), (30, 48)])
+def test_accuracy_has_wilsons_interval(won: int, count: int) -> None:
+    from scipy.stats import binomtest
+
+    found = accuracy(np.array([1.0] * won + [-1.0] * (count - won)))
+    expected = binomtest(won, count).proportion_ci(0.95, method="wilson")
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+
+
+def test_ratio_of_sums_and_its_interval() -> None:
+    above, below = np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])
+    assert bootstrap_ratio(above, below, seeds=SEEDS) == Interval(2.0, 2.0, 2.0)
+    found = bootstrap_ratio(np.array([1.0, 9.0]), np.array([1.0, 3.0]), seeds=SEEDS)
+    assert (found.value, found.low, found.high) == (2.5, 1.0, 3.0)  # of the three possible draws 1, 2.5 and 3
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    from scipy.stats import spearmanr
+
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        first, second = draw.integers(0, 6, (2, 30)).astype(float)  # with ties
+        assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+    assert rank_correlation(np.ones(4), np.arange(4.0)) == 0.0
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from align.tiny_models import save_tiny_language_model
 from flows.test_align import run, stage, write_pairs
+from plait.align.noise.injectors import Symmetric
 from plait.align.presets import BetaDPO, DrDPO
 from plait.core.seeds import Seeds
 from plait.core.stage import Stage, StageContext
@@ -275,7 +276,7 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
 
 def test_flips_are_drawn_once_exchanged_and_marked(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.parquet", 400)
-    first, second = (go(Flip(pairs=path, rate=0.3), tmp_path / name) for name in ("1", "2"))
+    first, second = (go(Flip(pairs=path, noise=Symmetric(rate=0.3)), tmp_path / name) for name in ("1", "2"))
     assert first.output("pairs").read_bytes() == second.output("pairs").read_bytes()
     before, after = pq.read_table(path).to_pylist(), pq.read_table(first.output("pairs")).to_pylist()
     flipped = [row["flipped"] for row in after]
@@ -283,14 +284,28 @@ def test_flips_are_drawn_once_exchanged_and_marked(tmp_path: Path) -> None:
     for old, new in zip(before, after, strict=True):
         sides = ("rejected", "chosen") if new["flipped"] else ("chosen", "rejected")
         assert (new["chosen"], new["rejected"]) == (old[sides[0]], old[sides[1]])
-    assert first.report.headline == f"{sum(flipped)} of 400 pairs flipped ({sum(flipped) / 400:.0%})"
-    other = go(Flip(pairs=path, rate=0.3), tmp_path / "3", seed=8)
+    assert first.report.headline == f"{sum(flipped)} of 400 pairs flipped ({sum(flipped) / 400:.0%}), symmetric noise"
+    other = go(Flip(pairs=path, noise=Symmetric(rate=0.3)), tmp_path / "3", seed=8)
     assert [row["flipped"] for row in pq.read_table(other.output("pairs")).to_pylist()] != flipped
+
+
+def test_other_noise_by_name(tmp_path: Path) -> None:
+    """Length-biased noise flips towards the longer text only."""
+    path = write_pairs(tmp_path / "pairs.parquet", 60)
+    rows = pq.read_table(path).to_pylist()
+    (tmp_path / "some.jsonl").write_text(
+        "".join(json.dumps(row | {"rejected": row["rejected"] * (1 + n % 2)}) + "\n" for n, row in enumerate(rows))
+    )
+    made = Flip.model_validate({"pairs": tmp_path / "some.jsonl", "noise": {"name": "length", "rate": 0.4}})
+    after = pq.read_table(go(made, tmp_path / "out").output("pairs")).to_pylist()
+    flipped = [row for row in after if row["flipped"]]
+    assert flipped
+    assert all(len(row["chosen"]) > len(row["rejected"]) for row in flipped)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_flip_none_or_all(tmp_path: Path, rate: float) -> None:
-    context = go(Flip(pairs=write_pairs(tmp_path / "pairs.parquet", 9), rate=rate), tmp_path / "out")
+    context = go(Flip(pairs=write_pairs(tmp_path / "pairs.parquet", 9), noise=Symmetric(rate=rate)), tmp_path / "out")
     assert {row["flipped"] for row in pq.read_table(context.output("pairs")).to_pylist()} == {bool(rate)}
 
 

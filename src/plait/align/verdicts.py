@@ -144,7 +144,7 @@ def judge(facts: RunFacts, *, thresholds: Thresholds | None = None, seeds: Seeds
         judge_drift(facts.before, facts.after, limits),
         judge_memorising(facts.curve, facts.before, facts.after, limits),
         judge_length_shortcut(facts.before, facts.after, limits),
-        judge_heldout_size(facts.after, limits, seeds=seeds),
+        judge_heldout_size(facts.after, limits),
         judge_loss(facts.curve, limits),
         judge_clipping(facts.curve, limits, max_grad_norm=facts.max_grad_norm),
     ]
@@ -242,10 +242,10 @@ def judge_length_shortcut(before: PairScores, after: PairScores, limits: Thresho
     return Verdict(name, "fine", correlation, limits.length_shortcut, unit, "Gaps do not follow the lengths.")
 
 
-def judge_heldout_size(after: PairScores, limits: Thresholds, *, seeds: Seeds) -> Verdict:
+def judge_heldout_size(after: PairScores, limits: Thresholds) -> Verdict:
     """Whether there are enough held-out pairs to tell methods apart."""
     count = len(after.chosen)
-    interval = accuracy(after.per_token(), seeds=seeds)
+    interval = accuracy(after.per_token())
     if count < limits.few_pairs:
         return Verdict("held-out pairs", "note", count, limits.few_pairs, "pairs",
                        f"One pair is {1 / count:.2f} of accuracy; its 95 % interval after training is "

@@ -72,9 +72,9 @@ def compare(results: Sequence[PreferenceResult], *, seeds: Seeds) -> list[dict[s
         difference = Estimate.of(bootstrap(wins - first, seeds=seeds)) if number else None
         rows.append(
             {
-                "accuracy": Estimate.of(accuracy(gaps, seeds=seeds)).model_dump(),
+                "accuracy": Estimate.of(accuracy(gaps)).model_dump(),
                 "difference": difference.model_dump() if difference else None,
-                "accuracy per token": Estimate.of(accuracy(margins, seeds=seeds)).model_dump(),
+                "accuracy per token": Estimate.of(accuracy(margins)).model_dump(),
                 "gap": Estimate.of(bootstrap(gaps, seeds=seeds)).model_dump(),
                 "kl": result.samples.kl_sequence.model_dump() if result.samples else None,
                 "flips": result.flips.model_dump() if result.flips else None,

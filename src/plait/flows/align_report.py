@@ -107,17 +107,14 @@ def _measures(measured: Measured, *, beta: float, seeds: Seeds) -> tuple[Measure
     def both(name: str, first: Interval | None, last: Interval) -> Measure:
         return Measure(name=name, before=Estimate.of(first) if first else None, after=Estimate.of(last))
 
-    def share(values: Numbers) -> Interval:
-        return accuracy(values, seeds=seeds)
-
     def mean(values: Numbers) -> Interval:
         return bootstrap(values, seeds=seeds)
 
     gap = after.implicit(before)
     return (
-        both("chosen likelier per token, share", share(before.per_token()), share(after.per_token())),
-        both("chosen likelier in sum, share", share(before.summed()), share(after.summed())),
-        both(f"chosen has the higher implicit reward (β = {beta:g}), share", None, share(gap)),
+        both("chosen likelier per token, share", accuracy(before.per_token()), accuracy(after.per_token())),
+        both("chosen likelier in sum, share", accuracy(before.summed()), accuracy(after.summed())),
+        both(f"chosen has the higher implicit reward (β = {beta:g}), share", None, accuracy(gap)),
         both("margin per token, nats", mean(before.per_token()), mean(after.per_token())),
         both("margin in sum, nats", mean(before.summed()), mean(after.summed())),
         both("implicit-reward margin, nats × β", None, mean(beta * gap)),

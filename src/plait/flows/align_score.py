@@ -51,15 +51,15 @@ class Scored:
         """Accuracies and mean margins with 95 % intervals, by name."""
         per_token, summed = self.scores.per_token(), self.scores.summed()
         found = {
-            "chosen likelier per token, share": accuracy(per_token, seeds=seeds),
-            "chosen likelier in sum, share": accuracy(summed, seeds=seeds),
+            "chosen likelier per token, share": accuracy(per_token),
+            "chosen likelier in sum, share": accuracy(summed),
             "margin per token, nats": bootstrap(per_token, seeds=seeds),
             "margin in sum, nats": bootstrap(summed, seeds=seeds),
         }
         if self.reference is not None:
             gap = self.scores.implicit(self.reference)
             found |= {
-                "chosen has the higher implicit reward, share": accuracy(gap, seeds=seeds),
+                "chosen has the higher implicit reward, share": accuracy(gap),
                 "gap of the log-ratios, nats": bootstrap(gap, seeds=seeds),
             }
         return found

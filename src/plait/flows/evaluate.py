@@ -205,12 +205,12 @@ class Evaluate(Stage):
         measures = [
             Measure(
                 name=f"chosen likelier {how}, share",
-                before=Estimate.of(accuracy(first, seeds=seeds)),
-                after=Estimate.of(accuracy(last, seeds=seeds)),
+                before=Estimate.of(accuracy(first)),
+                after=Estimate.of(accuracy(last)),
             )
             for how, (first, last) in views.items()
         ]
-        implicit = Estimate.of(accuracy(gap, seeds=seeds))
+        implicit = Estimate.of(accuracy(gap))
         measures.append(Measure(name="chosen has the higher implicit reward, share", before=None, after=implicit))
         measures += [
             Measure(
