@@ -53,7 +53,7 @@ def read_record(record: Mapping[str, Any]) -> PreferenceTexts | str:
 
     Example:
         >>> read_record({"chosen": "2 + 2 = 4", "rejected": "2 + 2 = 5"})
-        PreferenceTexts(prompt='2 + 2 = ', chosen='4', rejected='5', template={}, weight=1.0, flip_prior=None)
+        PreferenceTexts(prompt='2 + 2 =', chosen=' 4', rejected=' 5', template={}, weight=1.0, flip_prior=None)
         >>> read_record({"prompt": "Hi", "chosen": "", "rejected": "Go away"})
         'empty completion'
     """

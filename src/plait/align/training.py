@@ -222,7 +222,7 @@ def _reference(
 
     if not objective.needs_reference:
         return None
-    cache = cache or ReferenceCache(cache_root() / f"reference-logprobs{'-bf16' if args.bf16 else ''}.jsonl")
+    cache = cache or ReferenceCache(cache_root() / "reference-logprobs.jsonl")
     model.to(args.device)
     # In the precision of the policy: else the gap would hold the rounding of bfloat16 before the first step.
     with torch.autocast(args.device.type, dtype=torch.bfloat16, enabled=args.bf16):
