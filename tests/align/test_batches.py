@@ -52,6 +52,19 @@ def test_similar_lengths_meet() -> None:
     assert sides != sorted(sides, reverse=True)
 
 
+def test_without_grouping_the_longest_pairs_are_spread() -> None:
+    lengths = [100] * 8 + [1] * 24
+    grouped, shuffled = (
+        PairBatches(lengths, batch_size=4, steps=8, seeds=Seeds(1), group_by_length=group) for group in (True, False)
+    )
+    heaviest = [
+        max(sum(lengths[i] for i in step) for step in batches.steps_in_order()) for batches in (grouped, shuffled)
+    ]
+    assert heaviest[0] == 400
+    assert heaviest[1] < 400
+    assert sorted(i for step in shuffled.steps_in_order() for i in step) == list(range(32))
+
+
 def test_seeded() -> None:
     def order(seed: int) -> list[list[int]]:
         return list(PairBatches([1] * 20, batch_size=5, steps=8, seeds=Seeds(seed)))

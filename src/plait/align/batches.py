@@ -1,4 +1,8 @@
-"""Which pairs are trained on together, for every step of a run: shuffled, of similar length, and known in advance."""
+"""Which pairs are trained on together, for every step of a run: shuffled, and known in advance.
+
+Where a batch is padded, pairs of similar length meet. Without padding that would save nothing, and the batch of the
+longest pairs would need the most memory: then the shuffle alone decides.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ class PairBatches:
         steps: How many steps.
         seeds: Root of the shuffles.
         micro_batch_size: Pairs per forward pass; divides ``batch_size``. A step yields its micro-batches in a row.
+        group_by_length: Whether pairs of similar length meet; for layouts with padding.
 
     Example:
         >>> list(PairBatches([9, 1, 8, 2], batch_size=2, steps=2, seeds=Seeds(7)))
@@ -34,6 +39,7 @@ class PairBatches:
     steps: int
     seeds: Seeds
     micro_batch_size: int | None = None
+    group_by_length: bool = True
 
     def __post_init__(self) -> None:
         if self.batch_size > len(self.lengths):
@@ -84,6 +90,8 @@ class PairBatches:
         batches = [order[: self.batch_size]] if first else []
         window = _WINDOW * self.batch_size
         for start in range(len(batches) * self.batch_size, full, window):
-            alike = sorted(order[start : min(start + window, full)], key=lambda i: -self.lengths[i])
+            alike = order[start : min(start + window, full)]
+            if self.group_by_length:
+                alike.sort(key=lambda i: -self.lengths[i])
             batches += [alike[at : at + self.batch_size] for at in range(0, len(alike), self.batch_size)]
         return [batches[int(i)] for i in shuffle.permutation(len(batches))], order[full:]
