@@ -290,7 +290,7 @@ class PairTrainer(ResumableTrainer):
                 [name, list(p.shape)] for name, p in self.network.named_parameters() if p.requires_grad
             ],
             "set of pairs": digest(
-                [[p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior] for p in self.pairs]
+                [digest([p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior]) for p in self.pairs]
             ),
             "reference model": digest(self.table.reference.tolist()),
             "order of pairs": [self.batches.seeds.seed, *self.batches.seeds.path],
