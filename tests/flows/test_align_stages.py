@@ -216,6 +216,20 @@ def test_evaluate_without_samples(tmp_path: Path, model: Path, adapter: Path) ->
     assert context.output("samples").read_text() == ""
 
 
+def test_evaluate_a_whole_model_against_its_reference(tmp_path: Path, model: Path) -> None:
+    run(stage(tmp_path, model, lora=None, steps=3, learning_rate=1e-3), tmp_path / "trained")
+    made = Evaluate(
+        pairs=tmp_path / "heldout.parquet", model_folder=tmp_path / "trained" / "adapter", reference=str(model),
+        measure=10, sample=2, sample_tokens=4,
+    )  # fmt: skip
+    context = go(made, tmp_path / "evaluated")
+    trained = PreferenceResult.model_validate_json((tmp_path / "trained" / "result.json").read_text())
+    np.testing.assert_allclose(pq.read_table(context.output("scores"))["gap"].to_numpy(), trained.gaps, atol=1e-4)
+    for settings in ({}, {"adapter": tmp_path, "reference": str(model)}):
+        with pytest.raises(ValueError, match="an adapter, or a reference model"):
+            Evaluate(pairs=tmp_path / "heldout.parquet", **settings)
+
+
 # --- compare ------------------------------------------------------------------------------------------------------
 
 

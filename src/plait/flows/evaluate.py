@@ -1,4 +1,4 @@
-"""Stage ``align.evaluate``: what an adapter changed, on held-out pairs and in what the model writes.
+"""Stage ``align.evaluate``: what training changed, on held-out pairs and in what the model writes.
 
 - {name: evaluate, use: align.evaluate, pairs: ${split.heldout}, adapter: ${align.adapter}, sample: 32}
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from plait.align.evaluate import accuracy, bootstrap, score_pairs
 from plait.align.pairs import TokenLimits
@@ -67,7 +67,7 @@ class EvaluationResult(Component):
 
 
 class Evaluate(Stage):
-    """Measures an adapter against its base model: accuracy, margins, KL on samples, drift of length, win rate.
+    """Measures a policy against its reference: accuracy, margins, KL on samples, drift of length, win rate.
 
     Example:
         - name: evaluate
@@ -85,12 +85,14 @@ class Evaluate(Stage):
 
     pairs: InputPath
     """Held-out records with ``prompt``, ``chosen`` and ``rejected``."""
-    adapter: InputPath
+    adapter: InputPath | None = None
     """The adapter: its base model without it is the reference."""
     model: str = "smollm2-135m"
-    """The base model; see ``plait models ls``."""
+    """The base model, or without an adapter the policy itself; see ``plait models ls``."""
     model_folder: InputPath | None = None
     """A model in a folder, such as ``${sft.model}``, in place of ``model``."""
+    reference: str | None = None
+    """The reference model of a policy that is a whole model; give this or ``adapter``."""
     measure: int = Field(default=128, ge=1)
     """At most so many pairs are measured, the first of the file."""
     sample: int = Field(default=32, ge=0)
@@ -108,26 +110,36 @@ class Evaluate(Stage):
     device: str = "cpu"
     """Where to work: ``cpu``, ``cuda``, or ``auto``."""
 
+    @model_validator(mode="after")
+    def _one_reference(self) -> Self:
+        if (self.adapter is None) == (self.reference is None):
+            raise ValueError("give an adapter, or a reference model, and not both")
+        return self
+
     def checkable(self) -> None:
         """Raises MissingExtra without torch, transformers and peft."""
         for package in ("torch", "transformers", "peft"):
             check_installed(package, extra="align", feature="align.evaluate")
 
     def fingerprint(self) -> Mapping[str, str]:
-        """The model by name, or by content where the name is a path."""
+        """The models by name, or by content where a name is a path."""
         from plait.models import resolve
 
-        return {"model": resolve(self.model).fingerprint() if Path(self.model).exists() else self.model}
+        named = {"model": self.model} | ({"reference": self.reference} if self.reference else {})
+        return {key: resolve(name).fingerprint() if Path(name).exists() else name for key, name in named.items()}
 
     def run(self, context: StageContext) -> None:
         """Score the pairs under both models, sample from both, compare, judge."""
         self.checkable()
         from plait.models import load, load_adapter
 
-        lm = load_adapter(load(str(self.model_folder or self.model), device=self.device), self.adapter)
+        lm = load(str(self.model_folder or self.model), device=self.device)
+        reference = load(self.reference, device=self.device) if self.reference else None
+        if self.adapter is not None:
+            lm = load_adapter(lm, self.adapter)
         file = self._read(lm, context)
-        before, after = self._score(lm, file, context)
-        samples = self._sample(lm, file, context) if self.sample else None
+        before, after = self._score(lm, reference, file, context)
+        samples = self._sample(lm, reference, file, context) if self.sample else None
         _write_scores(file, before, after, context.output("scores"))
         won = self._win_rate(lm, file, samples, context)
         _write_samples(lm, file, samples, context)
@@ -143,22 +155,31 @@ class Evaluate(Stage):
         context.quarantine.check(file.given, max_bad_fraction=self.max_bad_fraction, where=str(self.pairs))
         return file.take(range(min(self.measure, len(file.pairs))))
 
-    def _score(self, lm: LanguageModel, file: PairFile, context: StageContext) -> tuple[PairScores, PairScores]:
+    def _score(
+        self, lm: LanguageModel, reference: LanguageModel | None, file: PairFile, context: StageContext
+    ) -> tuple[PairScores, PairScores]:
         from plait.align.shared_prefix import choose_layout
         from plait.models import without_adapter
 
         layout, _ = choose_layout(lm.model, longest=max(pair.longest_branch for pair in file.pairs))
 
-        def score(what: str) -> PairScores:
+        def score(what: str, one: LanguageModel) -> PairScores:
             return score_pairs(
-                lm.model, file.pairs, layout=layout, on_progress=lambda done, total: context.progress(what, done, total)
+                one.model,
+                file.pairs,
+                layout=layout,
+                on_progress=lambda done, total: context.progress(what, done, total),
             )
 
+        if reference is not None:
+            return score("reference pairs", reference), score("pairs", lm)
         with without_adapter(lm):
-            before = score("reference pairs")
-        return before, score("pairs")
+            before = score("reference pairs", lm)
+        return before, score("pairs", lm)
 
-    def _sample(self, lm: LanguageModel, file: PairFile, context: StageContext) -> Samples:
+    def _sample(
+        self, lm: LanguageModel, reference: LanguageModel | None, file: PairFile, context: StageContext
+    ) -> Samples:
         from plait.align.samples import sample_both
 
         return sample_both(
@@ -166,6 +187,7 @@ class Evaluate(Stage):
             [pair.prompt for pair in file.pairs[: self.sample]],
             max_new_tokens=self.sample_tokens,
             seeds=context.seeds.child("samples"),
+            reference=reference,
             on_progress=lambda done, total: context.progress("samples", done, total),
         )
 
