@@ -73,10 +73,12 @@ class Injector(Component):
                 hint="inject into the clean records: a second flip would undo the first, and its mask with it",
             )
         chances = self.chances(records, ids, seeds)
+        # By id, not by place: what a record gets from another is the same in every order of the same records.
+        donors = [record for _, record in sorted(zip(ids, records, strict=True), key=lambda named: named[0])]
         made: list[dict[str, Any]] = []
         for record, name, chance in zip(records, ids, chances, strict=True):
             hit = _uniform(seeds, "flip", name) < chance
-            changed = self.change(record, records, seeds.child("change", name)) if hit else dict(record)
+            changed = self.change(record, donors, seeds.child("change", name)) if hit else dict(record)
             hit = hit and changed != dict(record)
             made.append({**changed, "flipped": hit, "noise": self.kind if hit else None})
         return Noisy(made, self.rate, sum(record["flipped"] for record in made) / max(1, len(made)))
@@ -90,7 +92,7 @@ class Injector(Component):
     def chances(self, records: Sequence[Record], ids: Sequence[str], seeds: Seeds) -> list[float]:
         """The probability of each record to be changed, with mean `rate` over those given."""
 
-    def change(self, record: Record, records: Sequence[Record], seeds: Seeds) -> dict[str, Any]:  # noqa: ARG002
+    def change(self, record: Record, donors: Sequence[Record], seeds: Seeds) -> dict[str, Any]:  # noqa: ARG002
         """What becomes of a record that is hit: chosen and rejected change places."""
         return {**record, "chosen": record["rejected"], "rejected": record["chosen"]}
 
@@ -235,13 +237,13 @@ class Pointwise(Injector):
         _column(records, self.column)
         return [self.rate] * len(records)
 
-    def change(self, record: Record, records: Sequence[Record], seeds: Seeds) -> dict[str, Any]:  # noqa: D102
+    def change(self, record: Record, donors: Sequence[Record], seeds: Seeds) -> dict[str, Any]:  # noqa: D102
         words = str(record[self.column]).split()
         match self.damage:
             case "swap":
-                # By id, not by place: the donor of a record is the same in every order of the same records.
-                donors = sorted((r for r in records if r["id"] != record["id"]), key=lambda r: str(r["id"]))
-                text = str(donors[int(seeds.numpy().integers(len(donors)))][self.column]) if donors else ""
+                drawn = int(seeds.numpy().integers(max(1, len(donors) - 1)))
+                donor = donors[drawn] if donors[drawn]["id"] != record["id"] else donors[-1]
+                text = str(donor[self.column])
             case "repeat":
                 text = " ".join([*words[:3]] * max(2, len(words) // 3))
             case "cut":

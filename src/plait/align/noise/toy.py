@@ -240,9 +240,7 @@ def _measure(
     right = gaps[:, 0] - gaps[:, 1]
     prompts = torch.stack([run.pairs.prompts for run in runs])
     answers = sample(weights, prompts, torch.stack([run.pairs.noise for run in runs]), size)
-    moved = _scored(weights, answers, size) - _scored(
-        stack([run.pairs.world.reference for run in runs]), answers, size
-    )
+    moved = _scored(weights, answers, size) - _scored(stack([run.pairs.world.reference for run in runs]), answers, size)
     trained = _scored(weights, told.flatten(1, 2), size).view(len(runs), -1, 2) - reference
     found: list[ToyMeasures] = []
     for n, run in enumerate(runs):
