@@ -272,7 +272,7 @@ def test_the_fall_back_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ({"auto_find_batch_size": True}, "auto_find_batch_size=True"),
         ({"dataloader_num_workers": 2}, "dataloader_num_workers=2"),
         ({"include_num_input_tokens_seen": True}, "include_num_input_tokens_seen='all'"),
-        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1; use the loss cdpo"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1; for pairs, use the loss cdpo"),
         ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha=5.0"),
         ({"save_only_model": True}, "save_only_model=True"),
         ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy='sequential'"),

@@ -1,6 +1,6 @@
 """The host's arguments: sensible ones for a quiet run, and which of your own are honoured, or refused.
 
-A `transformers.TrainingArguments` has about a hundred fields. Those that `PairTrainer` cannot honour are refused by
+A `transformers.TrainingArguments` has about a hundred fields. Those that our trainers cannot honour are refused by
 name: a setting that is ignored in silence is worse than an error.
 """
 
@@ -24,12 +24,12 @@ _REFUSED: Mapping[str, tuple[Any, str]] = {
     "dataloader_num_workers": (0, "leave it at 0: laying out a batch is quicker than sending it between processes"),
     "deepspeed": (None, "train with torchrun"),
     "fp16": (False, "use bf16, which needs no loss scaling"),
-    "fp16_full_eval": (False, "pairs are evaluated as they are trained"),
-    "bf16_full_eval": (False, "pairs are evaluated as they are trained"),
+    "fp16_full_eval": (False, "evaluation runs as training does"),
+    "bf16_full_eval": (False, "evaluation runs as training does"),
     "ignore_data_skip": (False, "a resumed run goes on where it stopped"),
-    "include_num_input_tokens_seen": ("no", "tokens are known from the pairs: TokenPair.length"),
-    "label_smoothing_factor": (0.0, "use the loss cdpo of the objective"),
-    "neftune_noise_alpha": (None, "policy and reference are compared without noise"),
+    "include_num_input_tokens_seen": ("no", "tokens are known beforehand: TokenPair.length"),
+    "label_smoothing_factor": (0.0, "for pairs, use the loss cdpo"),
+    "neftune_noise_alpha": (None, "texts are read without noise"),
     "parallelism_config": (None, "train with torchrun: each process holds the whole model"),
     "push_to_hub": (False, "call model.push_to_hub after training"),
     "restore_callback_states_from_checkpoint": (False, "callbacks start afresh"),
@@ -185,7 +185,9 @@ def _refuse(args: TrainingArguments) -> None:
     if args.fsdp:
         raise _refusal("fsdp", "train with torchrun: each process holds the whole model")
     if str(args.train_sampling_strategy) == "sequential":
-        raise _refusal("train_sampling_strategy='sequential'", "pairs are shuffled, and grouped by length")
+        raise _refusal(
+            "train_sampling_strategy='sequential'", "leave it out: batches are shuffled, and of similar length"
+        )
     if args.n_gpu > 1:
         raise UsageError(
             f"one process sees {args.n_gpu} GPUs",
@@ -195,4 +197,4 @@ def _refuse(args: TrainingArguments) -> None:
 
 
 def _refusal(what: str, instead: str) -> UsageError:
-    return UsageError(f"PairTrainer does not support {what}", code="align.unsupported-argument", hint=instead)
+    return UsageError(f"this trainer does not support {what}", code="align.unsupported-argument", hint=instead)
