@@ -11,8 +11,8 @@ three times: as spelt out here, with its reference log-probabilities computed be
 ``gradient_checkpointing=True``. Ours runs twice: without and with what the first run left in the reference cache.
 
 How much is padding depends on which pairs meet in a batch. So that a few batches stand for the file, the rows are that
-one of 101 random draws whose share of padding is the median. Without ``--pairs`` the rows are made of text on this
-machine, with lengths as in Anthropic's HH harmless-base.
+one of 101 random draws whose share of padding is nearest to that of the whole file in random order. Without ``--pairs``
+the rows are made of text on this machine, with lengths as in Anthropic's HH harmless-base.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from data_corpus import build
@@ -130,12 +130,13 @@ def padded(pairs: Sequence[TokenPair], batch_size: int) -> float:
 
 
 def representative(rows: list[dict[str, str]], tokenizer: Any, *, count: int, batch_size: int) -> list[dict[str, str]]:
-    """Of many random draws, the one whose share of padding is the median."""
+    """Of many random draws, the one whose share of padding is nearest to that of all rows."""
     tokenised = tokenise_pairs([{**row, "id": n} for n, row in enumerate(rows)], tokenizer=tokenizer).pairs
     short = [pair for pair in tokenised if pair.longest_branch <= LONGEST]
+    whole = mean(padded(random.Random(seed).sample(short, len(short)), batch_size) for seed in range(DRAWS))
     draws = [random.Random(seed).sample(short, count) for seed in range(SEED, SEED + DRAWS)]
-    draws.sort(key=lambda pairs: padded(pairs, batch_size))
-    return [rows[int(pair.id)] for pair in draws[len(draws) // 2]]
+    nearest = min(draws, key=lambda pairs: abs(padded(pairs, batch_size) - whole))
+    return [rows[int(pair.id)] for pair in nearest]
 
 
 # --- the comparison -------------------------------------------------------------------------------------------------
