@@ -28,14 +28,14 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 QUICK = ("--steps", "2", "--lr", "0.03", "--heldout", "0.25")
 
 
-@pytest.mark.parametrize("verb", ["train", "score"])
+@pytest.mark.parametrize("verb", ["train", "score", "doctor", "bench-noise"])
 def test_every_help_ends_with_examples_of_the_verb(plait, verb):
     assert f"plait align {verb} " in plait("align", verb, "--help").out.split("Examples")[1]
 
 
 def test_the_group_shows_its_verbs_and_examples(plait):
     text = plait("align", "--help").out
-    assert all(f" {verb} " in text for verb in ("train", "score"))
+    assert all(f" {verb} " in text for verb in ("train", "score", "doctor", "bench-noise"))
     assert "plait align train pairs.jsonl" in text.split("Examples")[1]
 
 
@@ -131,6 +131,9 @@ def test_bad_pairs_are_counted(plait, tmp_path, model):
     told = plait("align", "score", "some.parquet", "-m", model, "--json").json
     assert (told["pairs"], told["set aside"]) == (18, {"chosen and rejected are the same text": 2})
     assert not list(tmp_path.glob("quarantine*"))
+    shown = plait("align", "train", "some.parquet", "-m", model, *QUICK, "-o", "out")
+    assert "set aside 2: chosen and rejected are the same text (see out/quarantine.jsonl)" in shown.out
+    assert len((tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()) == 2
     shown = plait("align", "score", "some.parquet", "-m", model, "--max-bad", "0.01", ok=1)
     assert "2 of 20 records are bad" in shown.err
 

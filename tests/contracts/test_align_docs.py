@@ -74,8 +74,14 @@ def plait(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 def test_no_block_is_of_a_kind_that_is_not_run():
     assert {(language, marks.strip()) for language, marks, _ in BLOCKS} <= {
-        ("python", ""), ("python", "trl"), ("python", "excerpt"), ("console", ""), ("yaml", ""), ("text", "measured"),
-    }  # fmt: skip
+        ("python", ""),
+        ("python", "trl"),
+        ("python", "excerpt"),
+        ("console", ""),
+        ("console", "excerpt"),
+        ("yaml", ""),
+        ("text", "measured"),
+    }
 
 
 def test_every_command_runs(here, monkeypatch, capsys):

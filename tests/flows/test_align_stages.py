@@ -237,9 +237,20 @@ def result(gaps: list[float], **objective: Any) -> PreferenceResult:
     ids = tuple(str(n) for n in range(len(gaps)))
     zeros = (0.0,) * len(gaps)
     return PreferenceResult(
-        model="tiny", objective={"name": "dpo"} | objective, trained_on=1, steps=1, measures=(), heldout=ids,
-        gaps=tuple(gaps), margins=zeros, margins_before=zeros, samples=None, flips=None, verdicts=(),
-    )  # fmt: skip
+        model="tiny",
+        objective={"name": "dpo"} | objective,
+        trained_on=1,
+        steps=1,
+        set_aside={},
+        measures=(),
+        heldout=ids,
+        gaps=tuple(gaps),
+        margins=zeros,
+        margins_before=zeros,
+        samples=None,
+        flips=None,
+        verdicts=(),
+    )
 
 
 def test_differences_are_paired() -> None:

@@ -251,6 +251,7 @@ class Preference(Stage):
             max_grad_norm=trainer.args.max_grad_norm,
             samples=self._sample(lm, heldout, context) if self.sample else None,
             flips=self._flips(lm, objective, train, logprobs, layout=layout, context=context),
+            set_aside=context.quarantine.counts,
         )
 
     def _sample(self, lm: LanguageModel, heldout: PairFile, context: StageContext) -> Samples:

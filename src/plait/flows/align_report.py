@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plait.align.evaluate import Interval, PairScores, accuracy, bootstrap
@@ -34,6 +34,7 @@ class Measured:
         max_grad_norm: Norm that gradients were scaled down to.
         samples: Of policy and reference, where they were asked for.
         flips: What became of flipped training pairs, where they are known.
+        set_aside: Reason → records that could not be used.
     """
 
     before: PairScores
@@ -44,6 +45,7 @@ class Measured:
     max_grad_norm: float = 1.0
     samples: Samples | None = None
     flips: Flips | None = None
+    set_aside: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def describe(measured: Measured, report: StageReport, *, stage: Preference, seeds: Seeds) -> PreferenceResult:
@@ -143,6 +145,7 @@ def _result(measured: Measured, measures: tuple[Measure, ...], *, stage: Prefere
         objective=stage.objective.model_dump(mode="json"),
         trained_on=measured.trained_on,
         steps=len(measured.curve),
+        set_aside=dict(measured.set_aside),
         measures=measures,
         heldout=tuple(pair.id for pair in measured.heldout.pairs),
         gaps=tuple(after.implicit(before).tolist()),

@@ -120,6 +120,8 @@ class PreferenceResult(Component):
     """Pairs trained on."""
     steps: int
     """Optimiser steps."""
+    set_aside: dict[str, int]
+    """Reason → records that could not be used."""
     measures: tuple[Measure, ...]
     """Of the held-out pairs, before and after."""
     heldout: tuple[str, ...]

@@ -94,6 +94,8 @@ def train(
         print_json(result.summary() | {"folder": str(out)})
         return
     _print(result)
+    for reason, count in result.set_aside.items():
+        typer.echo(f"set aside {count}: {reason} (see {out / 'quarantine.jsonl'})")
     typer.echo(f"\n{'Model' if full else 'Adapter'}: {out / 'adapter'}\nReport:  {out / 'report.html'}")
     if not full:
         typer.echo(f"Next:    plait align score {pairs} --model {model} --adapter {out / 'adapter'} --reference")
