@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from align.tiny_models import lora, random_pairs, save_tiny_language_model, tiny_model
+from align.tiny_models import lora, random_pairs, tiny_model
 from plait.align.presets import DPO, BetaDPO, DrDPO
 from plait.align.reference import ReferenceCache, reference_logprobs
 from plait.align.trainer import PairTrainer, training_arguments
@@ -91,11 +91,10 @@ RECORDS: list[dict[str, Any]] = [
 ] + [{"id": "bad", "prompt": "q", "chosen": "same", "rejected": "same"}]
 
 
-def from_records(folder: Path, *, micro: int) -> Trained:
+def from_records(folder: Path, *, model: Path, micro: int) -> Trained:
     """`train_pairs` on a model of bytes: reference, quarantine and training shared by the ranks."""
-    name = str(save_tiny_language_model(folder / f"model-{os.environ.get('RANK', '0')}"))
     args = training_arguments(folder / "out", steps=2, batch_size=4, micro_batch_size=micro, use_cpu=True)
-    return train_pairs(name, RECORDS, args, lora=LoRA(), max_bad_fraction=0.2, cache=ReferenceCache())
+    return train_pairs(str(model), RECORDS, args, lora=LoRA(), max_bad_fraction=0.2, cache=ReferenceCache())
 
 
 def outcome(trained: PairTrainer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -134,7 +133,7 @@ def main(folder: Path) -> None:
         make(folder / "other", objective="dpo", micro=4, seed=4 + int(rank)).run()
     except PlaitError as error:
         (folder / f"refused.{rank}.txt").write_text(str(error))
-    trained = from_records(folder / "records", micro=2)
+    trained = from_records(folder / "records", model=folder / "model", micro=2)
     (folder / f"records.{rank}.json").write_text(json.dumps(trained.curve))
     torch.distributed.destroy_process_group()
 

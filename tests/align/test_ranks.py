@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from align.rank_worker import RUNS, from_records, make, outcome
+from align.tiny_models import save_tiny_language_model
 from plait.align import ranks
 
 TESTS = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ def free_port() -> int:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have left what they trained."""
     folder = tmp_path_factory.mktemp("ranks")
+    save_tiny_language_model(folder / "model")
     shared = {
         **os.environ,
         "WORLD_SIZE": "2",
@@ -100,7 +102,7 @@ def test_two_ranks_resume_exactly(together: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_train_from_records(together: Path, tmp_path: Path) -> None:
-    alone = from_records(tmp_path, micro=4).curve
+    alone = from_records(tmp_path, model=together / "model", micro=4).curve
     for rank in range(2):
         curve = json.loads((together / f"records.{rank}.json").read_text())
         for key in ("loss", "gap", "grad_norm"):

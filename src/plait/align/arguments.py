@@ -185,9 +185,7 @@ def _refuse(args: TrainingArguments) -> None:
     if args.fsdp:
         raise _refusal("fsdp", "train with torchrun: each process holds the whole model")
     if str(args.train_sampling_strategy) == "sequential":
-        raise _refusal(
-            "train_sampling_strategy='sequential'", "leave it out: batches are shuffled, and of similar length"
-        )
+        raise _refusal("train_sampling_strategy='sequential'", "leave it out: batches are drawn at random")
     if args.n_gpu > 1:
         raise UsageError(
             f"one process sees {args.n_gpu} GPUs",
