@@ -1,6 +1,6 @@
-"""Build the pages that the source itself knows best: errors, components, command line.
+"""Build the pages that the source itself knows best: errors, components, command line, differences from Data-Juicer.
 
-    python docs/build.py            # writes docs/errors.md, docs/components.md and docs/cli.md
+    python docs/build.py            # writes docs/errors.md, components.md, cli.md, data-differences.md
     python docs/build.py --check    # exit 1 if one of them is not what it would write
 
 `tests/contracts/test_docs.py` runs the check, so these pages cannot fall behind.
@@ -22,7 +22,12 @@ SOURCE = ROOT / "src" / "plait"
 
 def main() -> int:
     """Write or check every page."""
-    pages = {"errors.md": errors_page(), "components.md": components_page(), "cli.md": cli_page()}
+    pages = {
+        "errors.md": errors_page(),
+        "components.md": components_page(),
+        "cli.md": cli_page(),
+        "data-differences.md": differences_page(),
+    }
     stale: list[str] = []
     for name, text in pages.items():
         path = ROOT / "docs" / name
@@ -34,6 +39,54 @@ def main() -> int:
     if stale:
         sys.stderr.write(f"docs: {', '.join(stale)} would change; run `make docs`\n")
     return 1 if stale else 0
+
+
+def differences_page() -> str:
+    """Every known difference from Data-Juicer's answers, as the parity tests and the operations tell it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from parity.exceptions import DIFFERENCES  # pyright: ignore[reportMissingImports]
+    from parity.settings import LEFT_OUT  # pyright: ignore[reportMissingImports]
+
+    what = {"stats": "number", "kept": "decision", "output": "text", "error": "error there, answer here"}
+    told: dict[tuple[str, str], set[str]] = {}
+    stays: set[tuple[str, str]] = set()
+    for difference in DIFFERENCES:
+        key = (difference.op, difference.why)
+        told.setdefault(key, set()).add(what[difference.what])
+        if difference.settings.get("compat") == "data-juicer":
+            stays.add(key)
+    lines = [
+        "# Where answers differ from Data-Juicer's",
+        "",
+        "Every deterministic operation is compared with Data-Juicer 1.6.1 on some 3,500 texts (`make parity`): numbers",
+        "to 1e-9, decisions and texts exactly. These are all the differences; one that no text shows fails the test.",
+        "`compat: data-juicer` on an operation that has it brings Data-Juicer's answer back, but where the last column",
+        "says so.",
+        "",
+        "| operation | what | why | also with `compat` |",
+        "|---|---|---|---|",
+    ]
+    for (op, why), kinds in sorted(told.items()):
+        cell = why.replace("|", "\\|")
+        lines.append(f"| `{op}` | {', '.join(sorted(kinds))} | {cell} | {'yes' if (op, why) in stays else ''} |")
+    lines += ["", "## Deliberate, and not seen on those texts", ""]
+    lines += [f"- `{name}`: {text}" for name, text in sorted(_differing())]
+    lines += ["", "## Not compared", ""]
+    lines += [f"- `{name}`: {why}" for name, why in sorted(LEFT_OUT.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _differing() -> list[tuple[str, str]]:
+    """Operations whose docstring says that they differ, and how."""
+    from plait.core.catalog import load
+    from plait.data.catalog import OPS
+
+    found: list[tuple[str, str]] = []
+    for name, entry in OPS.items():
+        text = inspect.getdoc(load(entry.path)) or ""
+        if "Differs:" in text:
+            found.append((name, " ".join(text.split("Differs:", 1)[1].split("\n\n", 1)[0].split())))
+    return found
 
 
 def errors_page() -> str:
