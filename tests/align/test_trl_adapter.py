@@ -212,7 +212,7 @@ def weights(made: Any) -> dict[str, torch.Tensor]:
 
 
 def trained(kind: Any, folder: Path, micro: int, **settings: Any) -> tuple[Any, list[dict[str, Any]]]:
-    split = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": 8 // micro}
+    split = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": 8 // micro, "max_steps": 2}
     made = trainer(kind, folder, lora=True, count=24, beta=0.5, optim="sgd", learning_rate=0.1, **split, **settings)
     made.train()
     return made, [entry for entry in made.state.log_history if "grad_norm" in entry]
@@ -226,7 +226,7 @@ def test_the_split_into_micro_batches_changes_nothing(tmp_path: Path, name: str,
     import plait.align.trl as ours
 
     kind = getattr(ours, name)
-    (whole, curve), *others = [trained(kind, tmp_path / str(micro), micro, **settings) for micro in (8, 2, 1)]
+    (whole, curve), *others = [trained(kind, tmp_path / str(micro), micro, **settings) for micro in (8, 2)]
     for made, found in others:
         for key in ("loss", "grad_norm"):
             assert [e[key] for e in found] == pytest.approx([e[key] for e in curve], rel=1e-4), key
@@ -249,9 +249,9 @@ def test_micro_batch_scope_is_the_official_codes_and_differs(tmp_path: Path) -> 
 # --- a run --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize(
-    ("name", "settings"), [("BetaDPOTrainer", {"drop": 0.25}), ("DrDPOTrainer", {}), ("CDPOTrainer", {})]
+    ("name", "settings", "lora"),
+    [("BetaDPOTrainer", {"drop": 0.25}, True), ("DrDPOTrainer", {}, False), ("CDPOTrainer", {}, True)],
 )
 def test_trains_evaluates_and_goes_on(tmp_path: Path, name: str, settings: dict[str, Any], lora: bool) -> None:
     import plait.align.trl as ours

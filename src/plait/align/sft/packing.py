@@ -121,7 +121,9 @@ def token_losses(model: nn.Module, batch: PackedTexts) -> Tensor:
     Returns:
         ``[tokens]`` float32, in nats, in the order of ``batch.targets``.
     """
-    from torch.nn.functional import cross_entropy
+    import torch
+
+    from plait.align.completion_head import token_logprobs
 
     if bool(batch.packed):
         dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
@@ -131,7 +133,7 @@ def token_losses(model: nn.Module, batch: PackedTexts) -> Tensor:
     logits: Tensor = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.head_mask, **extra).logits
     if logits.dim() == 3:  # a model class that ignores a boolean logits_to_keep
         logits = logits[batch.head_mask]
-    return cross_entropy(logits.float(), batch.targets, reduction="none")
+    return -token_logprobs(logits, torch.arange(len(logits), device=logits.device), batch.targets)
 
 
 def block_mask(batch: PackedTexts, *, dtype: torch.dtype) -> Tensor:

@@ -166,18 +166,29 @@ class ObjectiveDPOTrainer(DPOTrainer):
 
         Derivatives are times the number of processes, since data parallelism takes the mean of their gradients.
         """
-        columns = torch.cat([torch.stack(_columns(part)) for part in parts], dim=1).detach()  # [6, pairs]
         processes = self.accelerator.num_processes if over_processes else 1
-        everything = self.accelerator.gather(columns[None].contiguous()) if processes > 1 else columns[None]
-        together = cast("Tensor", everything).transpose(0, 1).flatten(1)  # process after process
-        result, by_chosen, by_rejected = self.objective.coefficients(PairBatch(*together))
-        self._note(result.scalars)
         mine = self.accelerator.process_index if processes > 1 else 0
-        sides = [share * processes * side.view(processes, -1)[mine] for side in (by_chosen, by_rejected)]
+        # Part by part and process after process: the order in which one process alone would meet the pairs.
+        everything = [self._gathered(torch.stack(_columns(part)).detach(), processes) for part in parts]
+        result, by_chosen, by_rejected = self.objective.coefficients(PairBatch(*torch.cat(everything, dim=1)))
+        self._note(result.scalars)
         sizes = [len(part) for part in parts]
-        split = zip(*(side.split(sizes) for side in sides), sizes, strict=True)
-        loss = float(result.loss)
-        return [_Part(share, chosen, rejected, share * loss * n / sum(sizes)) for chosen, rejected, n in split]
+        loss = share * float(result.loss)
+        found: list[_Part] = []
+        start = 0
+        for n in sizes:
+            whole = slice(start, start + processes * n)
+            chosen, rejected = (side[whole].view(processes, n)[mine] for side in (by_chosen, by_rejected))
+            found.append(_Part(share, share * processes * chosen, share * processes * rejected, loss * n / sum(sizes)))
+            start = whole.stop
+        return found
+
+    def _gathered(self, columns: Tensor, processes: int) -> Tensor:
+        """``[columns, pairs]`` of this process as ``[columns, processes × pairs]``."""
+        if processes == 1:
+            return columns
+        found = cast("Tensor", self.accelerator.gather(columns[None].contiguous()))
+        return found.transpose(0, 1).flatten(1)
 
     def _note(self, scalars: Mapping[str, float]) -> None:
         if not torch.isfinite(torch.tensor(scalars["loss"])):
