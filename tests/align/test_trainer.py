@@ -88,11 +88,11 @@ def test_equals_a_loop_written_by_hand(tmp_path: Path) -> None:
 
 
 def test_learns(tmp_path: Path) -> None:
-    curve = trainer(tmp_path, steps=16, learning_rate=2e-2).run()
+    curve = trainer(tmp_path, steps=24, learning_rate=2e-2).run()
     assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert curve[-1]["loss"] < 0.55
     assert curve[-1]["accuracy"] == 1.0
-    assert [entry["step"] for entry in curve] == list(range(1, 17))
+    assert [entry["step"] for entry in curve] == list(range(1, 25))
 
 
 @pytest.mark.parametrize("preset", [DPO(), DPO(loss=IPO()), DrDPO(beta_prime=0.5), BetaDPO(drop=0.25)])

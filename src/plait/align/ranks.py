@@ -1,8 +1,8 @@
 """Several processes, one batch: what each takes, and how what they found is put back in order.
 
-Work is dealt like cards: of ``items``, rank r of n takes ``items[r::n]``. Batches hold pairs of similar length, longest
-first, so that every rank gets long and short ones alike. `gather` puts the results of dealt work back in the order of
-the items, on every rank. Without ``torch.distributed`` there is one rank, and nothing here does anything.
+Work is dealt like cards: of ``items``, rank r of n takes ``items[r::n]``, so that every rank gets its share of
+long and short ones where they are sorted. `gather` puts the results of dealt work back in the order of the items, on
+every rank. Without ``torch.distributed`` there is one rank, and nothing here does anything.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
     args = training_arguments(Path("out"), steps=36, batch_size=4, learning_rate=1e-4)
     curve = PairTrainer(model, args, objective=objective, pairs=pairs, reference=reference).run()
 
-What it adds to its host: the prompt computed once per pair, reference log-probabilities computed once per pair,
-batches of similar length, and an objective that sees a step's whole batch, however it is split into micro-batches and
-over processes (``torchrun``). From records to a trained model in one call: `plait.align.train_pairs`.
+What it adds to its host: the prompt computed once per pair, reference log-probabilities computed once per pair, no
+padding (or batches of similar length where rows must be padded), and an objective that sees a step's whole batch,
+however it is split into micro-batches and over processes (``torchrun``). From records to a trained model in one call:
+`plait.align.training`.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ class PairTrainer(ResumableTrainer):
             micro_batch_size=args.per_device_train_batch_size,
             steps=args.max_steps,
             seeds=seeds or Seeds(args.seed if args.data_seed is None else args.data_seed),
+            # The shared prefix pads nothing, and batches drawn at random are better statistics of the pairs.
+            group_by_length=self.layout == "two_branch" or args.train_sampling_strategy == "group_by_length",
         )
         self._step: Step | None = None
         self._resumed_from: Path | None = None
