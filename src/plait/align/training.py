@@ -7,7 +7,9 @@
     trained = train_pairs("smollm2-135m", records, training_arguments("out", epochs=1), objective=DrDPO(), lora=LoRA())
     trained.save("adapter")
 
-A TRL user passes the model, the tokenizer, the data set and the `TrainingArguments` there are already.
+Who comes from TRL passes what there is already:
+
+    trained = train_pairs(model, dataset, TrainingArguments("out", …), tokenizer=tokenizer, objective=BetaDPO())
 """
 
 from __future__ import annotations
@@ -113,8 +115,8 @@ def train_pairs(
         >>> from plait.align import training_arguments
         >>> records = [{"prompt": f"{n} + 1 =", "chosen": f" {n + 1}", "rejected": f" {n}"} for n in range(8)]
         >>> trained = train_pairs("smollm2-135m", records, training_arguments("out", steps=2))  # doctest: +SKIP
-        >>> [round(entry["accuracy"], 2) for entry in trained.curve]  # doctest: +SKIP
-        [0.0, 1.0]
+        >>> [entry["step"] for entry in trained.curve]  # doctest: +SKIP
+        [1, 2]
     """
     for package in ("torch", "transformers", "accelerate"):
         require(package, extra="align", feature="train_pairs")
