@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -145,3 +145,23 @@ def test_the_scorers_are_all_there():
 
     kinds = [FunctionScorer, RewardModel, Judge]
     assert [row[0] for row in table_after("Evaluation")] == [f"`{kind.model_fields['name'].default}`" for kind in kinds]
+
+
+def test_the_table_of_objectives_is_complete():
+    """Every part by its name, and every setting of it, read from the source."""
+    from plait.align import losses, presets, weighting
+
+    unions = {"method": presets.Preset, "loss": losses.Loss, "beta": weighting.Beta}
+    unions |= {"select": weighting.Select, "reduce": weighting.Reduce}
+    part = ""
+    told: dict[str, dict[str, set[str]]] = {}
+    for cells in table_after("Objectives"):
+        part = cells[0].strip("`") or part
+        told.setdefault(part, {})[cells[1].strip("`")] = set(re.findall(r"`(\w+)`", cells[3]))
+    assert told == {
+        name: {
+            kind.model_fields["name"].default: set(kind.model_fields) - {"name"}
+            for kind in get_args(get_args(union)[0])
+        }
+        for name, union in unions.items()
+    }
