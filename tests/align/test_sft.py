@@ -13,15 +13,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.tiny_models import VOCABULARY, byte_tokenizer, lora, tiny_model
+from align.tiny_models import VOCABULARY, byte_tokenizer, lora, save_tiny_language_model, tiny_model
 from plait.align.arguments import training_arguments
 from plait.align.sft.evaluate import TextScores, change_interval, loss_interval, score_texts
 from plait.align.sft.formats import read_text
 from plait.align.sft.packing import best_fit, pack, token_losses
 from plait.align.sft.texts import TextLimits, TokenText, tokenise_texts
 from plait.align.sft.trainer import TextTrainer
+from plait.align.sft.training import train_texts
 from plait.core.seeds import Seeds
 from plait.errors import DataError, ModelError, RunError, UsageError
+from plait.models import LoRA
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
@@ -427,6 +429,24 @@ def test_what_cannot_be_trained_is_said(tmp_path: Path) -> None:
         trainer(tmp_path, model=tiny_model().requires_grad_(False))
     with pytest.raises(UsageError, match="given to it as heldout"):
         trainer(tmp_path).evaluate()
+
+
+# --- in one call --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_from_records_to_a_model_in_one_call(tmp_path: Path, adapter: bool) -> None:
+    folder = save_tiny_language_model(tmp_path / "base")
+    records = [{"prompt": f"{n} and one: ", "completion": "aaa"} for n in range(12)]
+    args = training_arguments(tmp_path / "out", steps=3, batch_size=4, learning_rate=1e-2, use_cpu=True)
+    tuned = train_texts(str(folder), records, args, lora=LoRA() if adapter else None, heldout=records[:2])
+    assert tuned.curve[-1]["loss"] < tuned.curve[0]["loss"]
+    assert tuned.trainer.evaluate()["eval_loss"] < 6
+    assert [text.id for text in tuned.texts.texts] == [str(n) for n in range(12)]
+    tuned.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / ("adapter_model.safetensors" if adapter else "model.safetensors")).is_file()
+    with pytest.raises(DataError, match=r"1 of 2 records are bad \(1 × nothing to learn\)"):
+        train_texts(str(folder), [records[0], {"prompt": "a", "completion": ""}], args)
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------

@@ -56,6 +56,13 @@ class ResumableTrainer(Trainer):
     def describe(self) -> dict[str, Any]:
         """All that decides the run's numbers, by name, as plain JSON."""
 
+    def own_state(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside weights, optimiser and generators, as plain JSON."""
+        return {}
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `own_state`."""
+
     def run(self) -> list[dict[str, float]]:
         """Train, from the last checkpoint in ``args.output_dir`` if there is one.
 
@@ -119,7 +126,7 @@ class ResumableTrainer(Trainer):
                 partial,
                 optimizer=cast("torch.optim.Optimizer", self.optimizer),
                 scheduler=self.lr_scheduler,
-                objective={},
+                objective=self.own_state(),
                 identity=self._identity,
                 generators=generators,
             )
@@ -149,7 +156,7 @@ class ResumableTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             optimizer = cast("torch.optim.Optimizer", self.optimizer)
-            read_state(Path(checkpoint), optimizer=optimizer, scheduler=self.lr_scheduler)
+            self.load_own_state(read_state(Path(checkpoint), optimizer=optimizer, scheduler=self.lr_scheduler))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

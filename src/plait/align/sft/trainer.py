@@ -260,7 +260,7 @@ def _check(
         )
     if args.eval_strategy != "no" and not heldout:
         raise UsageError(
-            f"eval_strategy is {str(getattr(args.eval_strategy, 'value', args.eval_strategy))!r}, but there are no held-out texts",
+            "the texts are to be evaluated while training (eval_strategy), but none are held out",
             code="align.no-heldout",
             hint="pass heldout=",
         )
