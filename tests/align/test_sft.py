@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 
 from align.tiny_models import VOCABULARY, byte_tokenizer, lora, save_tiny_language_model, tiny_model
 from plait.align.arguments import training_arguments
+from plait.align.reference import ReferenceCache
 from plait.align.sft.evaluate import TextScores, change_interval, loss_interval, score_texts
 from plait.align.sft.formats import read_text
 from plait.align.sft.packing import best_fit, pack, token_losses
 from plait.align.sft.texts import TextLimits, TokenText, tokenise_texts
 from plait.align.sft.trainer import TextTrainer
 from plait.align.sft.training import train_texts
+from plait.align.training import train_pairs
 from plait.core.seeds import Seeds
 from plait.errors import DataError, ModelError, RunError, UsageError
-from plait.models import LoRA
+from plait.models import LoRA, load
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}"
@@ -447,6 +449,27 @@ def test_from_records_to_a_model_in_one_call(tmp_path: Path, adapter: bool) -> N
     assert (tmp_path / "saved" / ("adapter_model.safetensors" if adapter else "model.safetensors")).is_file()
     with pytest.raises(DataError, match=r"1 of 2 records are bad \(1 × nothing to learn\)"):
         train_texts(str(folder), [records[0], {"prompt": "a", "completion": ""}], args)
+
+
+def test_preference_learning_goes_on_from_there(tmp_path: Path) -> None:
+    """Its reference is the fine-tuned model, not the one before: the first gap is 0, and the values are new ones."""
+    folder = save_tiny_language_model(tmp_path / "base")
+    records = [{"prompt": f"{n} and one: ", "chosen": "aaa", "rejected": "bbb"} for n in range(8)]
+    asked: Any = {"batch_size": 4, "learning_rate": 1e-2, "use_cpu": True}
+    tuned = train_texts(str(folder), records, training_arguments(tmp_path / "1", steps=3, **asked), lora=LoRA())
+    start = tuned.merged()
+    assert not any(parameter.requires_grad for parameter in start.model.parameters())
+    cache = ReferenceCache()
+    args = training_arguments(tmp_path / "2", steps=2, **asked)
+    aligned = train_pairs(start, records, args, lora=LoRA(), cache=cache)
+    assert aligned.curve[0]["gap"] == pytest.approx(0, abs=1e-4)
+    pair = aligned.pairs.pairs[0]
+    batch = torch.tensor([pair.prompt + pair.chosen])
+    with torch.no_grad():
+        found = [load(str(folder)).model, start.model.eval()]
+        found = [m(batch).logits[0, len(pair.prompt) - 1 : -1].log_softmax(-1) for m in found]
+    base, fine = (float(x.gather(1, torch.tensor(pair.chosen)[:, None]).sum()) for x in found)
+    assert fine > base + 0.05
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------

@@ -263,15 +263,14 @@ def _asked(record: Mapping[str, Any]) -> str:
 
 def _save(lm: LanguageModel, folder: Path) -> None:
     """The whole model, any adapter merged into it, and the adapter by itself inside."""
+    from plait.align.sft.training import merge_adapter
     from plait.models import save_adapter
     from plait.models.quiet import quiet_loading
 
-    model: Any = lm.model
-    if hasattr(model, "peft_config"):
+    if hasattr(lm.model, "peft_config"):
         save_adapter(lm, folder / "adapter")
-        model = model.merge_and_unload()
     with quiet_loading():
-        model.save_pretrained(folder)
+        merge_adapter(lm).network.save_pretrained(folder)
         lm.tokenizer.save_pretrained(folder)
 
 

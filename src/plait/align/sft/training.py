@@ -11,7 +11,7 @@ tuned.save("model")
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class Tuned:
     """A fine-tuned model, and how it came about.
 
     Args:
-        lm: The model, adapter included: what `plait.models.generate` reads and preference learning goes on from.
+        lm: The model, adapter included.
         texts: What became of the records: the texts trained on, and the records set aside with their reasons.
         trainer: To evaluate with, or to look into.
     """
@@ -46,6 +46,10 @@ class Tuned:
     def curve(self) -> list[dict[str, float]]:
         """Loss, learnt tokens, … at each log."""
         return self.trainer.curve
+
+    def merged(self) -> LanguageModel:
+        """The model with any adapter merged into its weights, in place; nothing in it asks for gradients."""
+        return merge_adapter(self.lm)
 
     def save(self, folder: Path | str) -> None:
         """Write the model, or its adapter, and the tokenizer as `transformers` and peft read them."""
@@ -104,6 +108,15 @@ def train_texts(
     )
     trainer.run()
     return Tuned(lm, train, trainer)
+
+
+def merge_adapter(lm: LanguageModel) -> LanguageModel:
+    """A model whose adapter has become part of its weights, in place; one without an adapter stays as it is."""
+    model: Any = lm.model
+    if hasattr(model, "peft_config"):
+        model = model.merge_and_unload()
+    model.eval().requires_grad_(False)
+    return replace(lm, model=model)
 
 
 def _ready(model: str | LanguageModel, lora: LoRA | None, *, device: str, seeds: Seeds) -> LanguageModel:
