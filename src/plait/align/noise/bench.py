@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from plait.align.beta_rules import FixedBeta
 from plait.align.evaluate import Interval
 from plait.align.losses import IPO, Conservative, Robust, Sigmoid
 from plait.align.noise.toy import ToyMeasures, ToyPairs, ToyRun, ToySettings, draw_pairs, train_together
@@ -22,7 +23,7 @@ from plait.align.noise.toy_model import ToySize
 from plait.align.noise.toy_world import make_worlds
 from plait.align.objectives import Objective
 from plait.align.presets import DPO, BetaDPO, DrDPO, ObjectiveSettings
-from plait.align.weighting import FixedBeta, Reduction
+from plait.align.reduction import Context, Reduction
 from plait.core.seeds import Seeds
 
 _RESAMPLES = 10_000
@@ -34,7 +35,7 @@ class WrongSign(Reduction):
     beta_prime: float = 1.0
     """β', in nats."""
 
-    def reduce(self, losses: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def reduce(self, losses: Tensor, weight: Tensor, context: Context) -> tuple[Tensor, Tensor]:  # noqa: ARG002, D102
         logits = losses / self.beta_prime + (weight / weight.sum()).log()
         return self.beta_prime * torch.logsumexp(logits, 0), logits.detach().softmax(0)
 

@@ -179,7 +179,7 @@ def record_id(record: Mapping[str, Any], number: int) -> str:
 
 def write_relabels(relabels: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a relabel file: one JSON line per pair, the most suspicious first; all of it or nothing."""
-    from plait.core.io import atomic
+    from plait.core.io.writers import atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,4 +83,4 @@ def _overlap(first: str, second: str) -> float:
 
 def _word_pairs(text: str) -> set[tuple[str, str]]:
     words = ["", *text.lower().split(), ""]
-    return set(zip(words, words[1:], strict=False))
+    return set(itertools.pairwise(words))

@@ -196,8 +196,8 @@ def trained_margins(
     from plait.align.evaluate import PairScores, score_pairs
     from plait.align.pairs import tokenise_pairs
     from plait.align.reference import ReferenceCache, reference_logprobs
-    from plait.align.training import train_pairs
     from plait.align.trainer import training_arguments
+    from plait.align.training import train_pairs
     from plait.models import LoRA
 
     texts = [PairTexts(str(r["id"]), str(r.get("prompt", r["chosen"])), "", "") for r in records]

@@ -100,7 +100,7 @@ def logits(weights: Weights, tokens: Tensor, size: ToySize, *, first: int = 0) -
 
 
 def response_logprobs(weights: Weights, tokens: Tensor, size: ToySize) -> Tensor:
-    """log π(response | prompt) in nats.
+    """Log π(response | prompt) in nats.
 
     Args:
         weights: Of all models.
