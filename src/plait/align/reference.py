@@ -81,8 +81,8 @@ def reference_logprobs(
 class ReferenceCache:
     """An append-only ``.jsonl`` of reference log-probabilities; in memory only without a path.
 
-    It is searched, not loaded: a few pairs among a million cost a fifth of a second. Several
-    runs may append at once. A line torn by a kill is skipped; its value is computed again.
+    It is searched, not loaded: a few pairs among a million cost a fifth of a second. Several runs may append at once. A
+    line torn by a kill is skipped; its value is computed again.
 
     Example:
         >>> cache = ReferenceCache()
