@@ -1,4 +1,4 @@
-"""Objectives under wrong labels, where the truth is known: flips (P1), gap structure (P2), detection on real pairs (P3).
+"""Objectives under wrong labels, where the truth is known: flips (P1), gap structure (P2), real pairs (P3).
 
     make bench-align-noise
     python benchmarks/align_noise.py --quick                          one seed, three rates, no P2: a look

@@ -75,7 +75,7 @@ def text_margins(
 
     scorer = scorer or TextScorer()
     fold = folds_by_prompt(pairs, scorer.folds, seeds=seeds)
-    hasher = HashingVectorizer(n_features=scorer.hashed_words, ngram_range=(1, 2), binary=True, norm="l2")
+    hasher: Any = HashingVectorizer(n_features=scorer.hashed_words, ngram_range=(1, 2), binary=True, norm="l2")
     blocks: list[Any] = []
     for start in range(0, len(pairs), _CHUNK):
         part = pairs[start : start + _CHUNK]

@@ -210,13 +210,15 @@ def _examine(
 def _apply(
     records: list[dict[str, Any]], relabels: Path, cleaned: Path, how: Literal["action", "prior"], *, json: bool
 ) -> None:
+    import pyarrow as pa
+
     from plait.align.noise.doctor import apply_relabels, read_relabels, record_id
     from plait.core.io import write_table
 
     entries = read_relabels(relabels)
     made = apply_relabels(records, entries, how=how)
     cleaned.parent.mkdir(parents=True, exist_ok=True)
-    write_table(made, cleaned)
+    write_table(pa.Table.from_pylist(made), cleaned)
     ids = {record_id(record, number) for number, record in enumerate(records)}
     flipped = sum(entry["action"] == "flip" for name, entry in entries.items() if name in ids)
     told = {
