@@ -203,12 +203,14 @@ def add(record: Benchmark, text: str, found: Any) -> None:
 
 def progress(part: str) -> Any:
     """Told at most every five seconds, on standard error."""
-    started = last = time.monotonic()
+    started = last = 0.0
 
     def tell(what: str, done: int, total: int) -> None:
-        nonlocal last
+        nonlocal started, last
         now = time.monotonic()
-        if done and now - last >= 5:
+        if done <= 1:  # a new phase: its pace starts now
+            started = now
+        elif now - last >= 5:
             last = now
             left = (now - started) * (total - done) / done
             sys.stderr.write(f"{part}: {what} {done}/{total}, about {left:.0f} s left\n")
