@@ -122,7 +122,7 @@ def test_the_pairs_to_blame_are_named() -> None:
     known = table(weighted=False)
     step = Step(DPO().build(seeds=Seeds(0)), known, [list(range(SIZE))], number=7, device=torch.device("cpu"))
     chosen, rejected = policy(torch.zeros(3, dtype=torch.float64))
-    with pytest.raises(ModelError, match="the loss is nan at step 7") as caught:
+    with pytest.raises(ModelError, match="log-probabilities of 2 of 12 pairs are not finite at step 7") as caught:
         step.part(0, chosen.index_fill(0, torch.tensor([3, 5]), torch.nan), rejected)
     assert caught.value.where == "pairs pair-3, pair-5"
 

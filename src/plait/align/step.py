@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -152,7 +152,7 @@ class Step:
     @property
     def local(self) -> bool:
         """Whether the objective looks at micro-batches one by one, as some official codes do."""
-        return scope(self.objective) == "micro_batch"
+        return self.objective.scope == "micro_batch"
 
     @property
     def looks_ahead(self) -> bool:
@@ -162,8 +162,9 @@ class Step:
     def see(self, logprobs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Evaluate the objective on the log-probabilities of all parts, each ``(chosen, rejected)`` of ``[part]``."""
         rows, chosen, rejected = self._whole(logprobs)
+        self._require_finite(rows, chosen, rejected)
         result, by_chosen, by_rejected = self.objective.coefficients(self.table.batch(rows, chosen, rejected))
-        self.scalars = self._finite(result, rows, chosen, rejected)
+        self.scalars = self._finite(result, rows)
         mine = [ranks.deal(list(side.view(self.all_parts.shape))) for side in (by_chosen, by_rejected)]
         loss = float(result.loss) / len(self.parts)
         self._known = [Part(loss, *both) for both in zip(*mine, strict=True)]
@@ -181,14 +182,17 @@ class Step:
 
     def _of_a_mean(self, n: int, chosen: Tensor, rejected: Tensor) -> Part:
         """A mean over pairs needs no other part; the state and the scalars follow when all have been seen."""
-        rows = self.parts[n]
-        with _frozen(self.objective):
-            result, by_chosen, by_rejected = self.objective.coefficients(self.table.batch(rows, chosen, rejected))
         self._seen.append((chosen, rejected))
         if len(self._seen) == len(self.parts):
             everything = self._whole(self._seen)
+            self._require_finite(*everything)  # here, where all ranks stop together
             with torch.no_grad():
-                self.scalars = self._finite(self.objective(self.table.batch(*everything)), *everything)
+                self.scalars = self._finite(self.objective(self.table.batch(*everything)), everything[0])
+        if not bool((chosen + rejected).isfinite().all()):
+            return Part(math.nan, torch.zeros_like(chosen), torch.zeros_like(rejected))
+        rows = self.parts[n]
+        with _frozen(self.objective):
+            result, by_chosen, by_rejected = self.objective.coefficients(self.table.batch(rows, chosen, rejected))
         share = self.table.share(rows, self.all_parts.flatten())
         # The host takes the mean of the ranks' losses.
         return Part(ranks.count() * share * float(result.loss), share * by_chosen, share * by_rejected)
@@ -198,14 +202,19 @@ class Step:
 
         So do the official codes: β-DPO gathers the gaps of all ranks, Dr. DPO looks at its own pairs only.
         """
-        together = self.objective.beta.needs_statistics or self.objective.select.needs_statistics
+        together = self.objective.keeps_statistics
         rows = self.parts[n]
         seen = rows, chosen, rejected
         if together:
             rows = self.all_parts.view(len(self.parts), -1)[n]
             seen = rows, ranks.gather(chosen[None]).flatten(), ranks.gather(rejected[None]).flatten()
-        result, by_chosen, by_rejected = self.objective.coefficients(self.table.batch(*seen))
-        scalars = self._finite(result, *seen)
+        self._require_finite(*seen)
+        batch = self.table.batch(*seen)
+        if together and ranks.count() > 1:  # the official β-DPO code divides by each process's own kept pairs
+            process = torch.arange(ranks.count(), device=chosen.device)
+            batch = replace(batch, group=process.repeat_interleave(len(chosen)))
+        result, by_chosen, by_rejected = self.objective.coefficients(batch)
+        scalars = self._finite(result, rows)
         self._by_part.append(scalars if together else _over_ranks(scalars, chosen.device))
         if together:
             by_chosen, by_rejected = (side.view(ranks.count(), -1)[ranks.rank()] for side in (by_chosen, by_rejected))
@@ -215,8 +224,11 @@ class Step:
         each = share if together else share / ranks.count()
         return Part(share * float(result.loss), each * by_chosen, each * by_rejected)
 
-    def _finite(self, result: ObjectiveResult, rows: Tensor, chosen: Tensor, rejected: Tensor) -> Mapping[str, float]:
-        return finite_scalars(result, self.table, rows, chosen, rejected, when=f"at step {self.number}")
+    def _require_finite(self, rows: Tensor, chosen: Tensor, rejected: Tensor) -> None:
+        require_finite(self.table, rows, chosen, rejected, when=f"at step {self.number}")
+
+    def _finite(self, result: ObjectiveResult, rows: Tensor) -> Mapping[str, float]:
+        return finite_scalars(result, self.table, rows, when=f"at step {self.number}")
 
     def _whole(self, logprobs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
         """Rows and log-probabilities of the whole batch, each ``[batch]``, in its order."""
@@ -224,29 +236,36 @@ class Step:
         return self.all_parts.flatten(), ranks.gather(chosen).flatten(), ranks.gather(rejected).flatten()
 
 
-def finite_scalars(
-    result: ObjectiveResult, table: PairTable, rows: Tensor, chosen: Tensor, rejected: Tensor, *, when: str
-) -> Mapping[str, float]:
+def require_finite(table: PairTable, rows: Tensor, chosen: Tensor, rejected: Tensor, *, when: str) -> None:
+    """Stop where a log-probability is not a number.
+
+    Raises:
+        ModelError: Names the pairs.
+    """
+    bad = ~(chosen.isfinite() & rejected.isfinite())
+    if bool(bad.any()):
+        raise ModelError(
+            f"the log-probabilities of {int(bad.sum())} of {len(bad)} pairs are not finite {when}",
+            code="align.logprobs-not-finite",
+            where=_named([table.ids[int(row)] for row in rows[bad.to(rows.device)]]),
+            hint="look at these pairs, or lower the learning rate",
+        )
+
+
+def finite_scalars(result: ObjectiveResult, table: PairTable, rows: Tensor, *, when: str) -> Mapping[str, float]:
     """The scalars of a result.
 
     Raises:
-        ModelError: Its loss is not a number; names the pairs whose log-probabilities are to blame.
+        ModelError: Its loss is not a number, though the log-probabilities are.
     """
     if math.isfinite(result.scalars["loss"]):
         return result.scalars
-    finite = chosen.isfinite() & rejected.isfinite()
-    guilty = rows if bool(finite.all()) else rows[~finite.to(rows.device)]
     raise ModelError(
         f"the loss is {result.scalars['loss']} {when}",
         code="align.loss-not-finite",
-        where=_named([table.ids[int(row)] for row in guilty]),
-        hint="look at these pairs, or lower the learning rate",
+        where=_named([table.ids[int(row)] for row in rows]),
+        hint="lower the learning rate, or choose a larger β' or a stable form of the objective",
     )
-
-
-def scope(objective: Objective) -> str:
-    """What an objective looks at: the ``step`` as a whole, or each ``micro_batch`` by itself."""
-    return str(getattr(objective, "scope", "step"))
 
 
 @contextmanager

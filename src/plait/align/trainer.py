@@ -42,7 +42,7 @@ from plait.align.pairs import TokenPair
 from plait.align.reference import PairLogprobs, weights_fingerprint
 from plait.align.resumable import OnStep, ResumableTrainer, digest
 from plait.align.shared_prefix import LaidOutPairs, Layout, choose_layout, lay_out, pair_logprobs
-from plait.align.step import PairTable, Step, finite_scalars, scope
+from plait.align.step import PairTable, Step, finite_scalars, require_finite
 from plait.core.seeds import Seeds
 from plait.errors import UsageError
 
@@ -220,7 +220,7 @@ class PairTrainer(ResumableTrainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The objective's scalars on the held-out pairs as one batch, its state untouched.
+        """The objective's scalars on the held-out pairs as one batch; its state stays as it was, unless it is official.
 
         Returns:
             ``eval_loss``, ``eval_gap``, ``eval_accuracy``, …: equal whatever ``per_device_eval_batch_size`` and the
@@ -239,10 +239,11 @@ class PairTrainer(ResumableTrainer):
             )
         rows = torch.arange(len(self.heldout))
         chosen, rejected = self._heldout_logprobs()
+        when = f"on the held-out pairs after step {self.state.global_step}"
+        require_finite(self.heldout_table, rows, chosen, rejected, when=when)
         result = self.objective.eval()(self.heldout_table.batch(rows, chosen, rejected))
         self.objective.train()
-        when = f"on the held-out pairs after step {self.state.global_step}"
-        scalars = finite_scalars(result, self.heldout_table, rows, chosen, rejected, when=when)
+        scalars = finite_scalars(result, self.heldout_table, rows, when=when)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scalars.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -287,7 +288,7 @@ class PairTrainer(ResumableTrainer):
         """All that decides the run's numbers, by name."""
         optimizer = {} if self.optimizer is None else {"optim": type(self.optimizer).__name__}
         return {
-            "objective": self.objective.settings() | {"scope": scope(self.objective)},
+            "objective": self.objective.settings(),
             "model": weights_fingerprint(self.network),
             "set of trained weights": [
                 [name, list(p.shape)] for name, p in self.network.named_parameters() if p.requires_grad
