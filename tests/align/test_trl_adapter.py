@@ -157,6 +157,12 @@ def test_the_limit_is_trls_dpo(tmp_path: Path, limit: str, lora: bool) -> None:
         {"loss_type": ["hinge"]},
         {"loss_type": ["ipo"]},
         {"loss_type": ["robust"], "label_smoothing": 0.2},
+        {"loss_type": ["exo_pair"], "label_smoothing": 0.01},
+        {"loss_type": ["nca_pair"]},
+        {"loss_type": ["bco_pair"]},
+        {"loss_type": ["sppo_hard"]},
+        {"loss_type": ["apo_zero"]},
+        {"loss_type": ["apo_down"]},
         {"ld_alpha": 0.3},
         {"loss_type": ["sigmoid", "sft"], "loss_weights": [0.7, 0.4]},
         {"precompute_ref_log_probs": True},
@@ -233,13 +239,13 @@ def test_the_split_into_micro_batches_changes_nothing(tmp_path: Path, name: str,
         close(weights(made), weights(whole))
 
 
-def test_micro_batch_scope_is_the_official_codes_and_differs(tmp_path: Path) -> None:
+def test_as_the_official_code_one_pair_at_a_time_is_dpo(tmp_path: Path) -> None:
     """One pair at a time Dr. DPO is exactly DPO, which is how the official code meets accumulation."""
     import trl
 
     import plait.align.trl as ours
 
-    local, _ = trained(ours.DrDPOTrainer, tmp_path / "1", 1, beta_prime=0.5, scope="micro_batch")
+    local, _ = trained(ours.DrDPOTrainer, tmp_path / "1", 1, beta_prime=0.5, compat="official")
     plain, _ = trained(trl.DPOTrainer, tmp_path / "2", 1)
     close(weights(local), weights(plain))
     exact, _ = trained(ours.DrDPOTrainer, tmp_path / "3", 1, beta_prime=0.5)
@@ -332,12 +338,11 @@ def test_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"loss_type": ["exo_pair"], "label_smoothing": 0.1}, "loss_type 'exo_pair'"),
+        ({"loss_type": ["aot"]}, "loss_type 'aot'"),
         ({"loss_type": ["ipo"], "label_smoothing": 0.1}, "label_smoothing with the ipo loss"),
         ({"use_weighting": True}, "use_weighting"),
         ({"f_divergence_type": "js_divergence"}, "f_divergence_type"),
         ({"disable_dropout": False, "gradient_accumulation_steps": 2}, "dropout over several micro-batches"),
-        ({"scope": "epoch"}, "scope 'epoch'"),
     ],
 )
 def test_what_has_no_meaning_is_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
@@ -353,8 +358,9 @@ def test_settings_are_checked_and_the_configuration_is_ours(tmp_path: Path) -> N
     import plait.align.trl as ours
 
     quiet = {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
-    with pytest.raises(ValueError, match="drop"):
-        ours.BetaDPOConfig(str(tmp_path), drop=1.0, **quiet)
+    for name, settings in (("drop", {"drop": 1.0}), ("scale", {"scale": "cooked"}), ("compat", {"compat": "trl"})):
+        with pytest.raises(ValueError, match=name):
+            ours.BetaDPOConfig(str(tmp_path), **settings, **quiet)
     with pytest.raises(UsageError, match="needs its own configuration, not DPOConfig"):
         ours.DrDPOTrainer(language_model(), args=trl.DPOConfig(str(tmp_path), **quiet))
 
@@ -364,8 +370,8 @@ def test_settings_come_from_a_command_line(tmp_path: Path) -> None:
 
     import plait.align.trl as ours
 
-    words = ["--output_dir", str(tmp_path), "--drop", "0.4", "--scope", "micro_batch", "--bf16", "false"]
+    words = ["--output_dir", str(tmp_path), "--drop", "0.4", "--compat", "official", "--bf16", "false"]
     (args,) = TrlParser((ours.BetaDPOConfig,)).parse_args_and_config(
         [*words, "--use_cpu", "true", "--activation_checkpointing", "false"]
     )
-    assert (args.drop, args.scope, args.alpha) == (0.4, "micro_batch", 0.6)
+    assert (args.drop, args.compat, args.alpha) == (0.4, "official", 0.6)

@@ -12,13 +12,26 @@ from typing import Literal
 
 from trl.trainer.dpo_config import DPOConfig
 
-from plait.align.losses import IPO, Conservative, Hinge, Robust, Sigmoid
+from plait.align.losses import IPO, Conservative, ExoPair, Hinge, Robust, Sigmoid
 from plait.align.objectives import Objective
-from plait.align.presets import DPO, BetaDPO, DrDPO, Preset
+from plait.align.presets import DPO, BetaDPO, Compat, DrDPO, Loss, Preset, Scope
+from plait.align.side_losses import BCO, NCA, SPPO, APODown, APOZero
 from plait.core.seeds import Seeds
 from plait.errors import UsageError
 
-LOSSES = ("sigmoid", "hinge", "ipo", "robust")
+_PLAIN: dict[str, Loss] = {
+    "sigmoid": Sigmoid(),
+    "hinge": Hinge(),
+    "ipo": IPO(per_token=True),
+    "nca_pair": NCA(),
+    "bco_pair": BCO(),
+    "sppo_hard": SPPO(),
+    "apo_zero": APOZero(),
+    "apo_down": APODown(),
+}
+_SMOOTHED = {"sigmoid": Conservative, "robust": Robust, "exo_pair": ExoPair}
+
+LOSSES = tuple(sorted({*_PLAIN, *_SMOOTHED}))
 """The values of TRL's ``loss_type`` that an objective can be built on; each equals TRL's."""
 
 
@@ -26,24 +39,16 @@ LOSSES = ("sigmoid", "hinge", "ipo", "robust")
 class ObjectiveConfig(DPOConfig):
     """What the configurations below share.
 
-    Args:
-        scope: Whose pairs the objective sees together. ``step`` is all micro-batches of a step on all processes, exact
-            whatever the split, for one forward pass more where there are several; ``micro_batch`` is each by itself,
-            as the official codes do (β-DPO's over all processes, Dr. DPO's over one).
+    An objective sees the pairs of a whole step together, those of all micro-batches and processes, exact whatever the
+    split, for one forward pass more where a step has several micro-batches.
 
     Raises:
         UsageError: A setting of TRL's has no meaning for an objective.
     """
 
-    scope: Literal["step", "micro_batch"] = field(
-        default="step",
-        metadata={"help": "Whose pairs the objective sees together: those of the whole step, or of a micro-batch."},
-    )
-
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self)
-        self.preset()
 
     def preset(self) -> Preset:
         """The objective's settings."""
@@ -53,14 +58,12 @@ class ObjectiveConfig(DPOConfig):
         """A fresh objective in training mode."""
         return self.preset().build(seeds=Seeds(self.seed).child("objective"))
 
-    def pair_loss(self) -> Sigmoid | Conservative | Hinge | IPO | Robust:
+    def pair_loss(self) -> Loss:
         """The loss of one pair, from ``loss_type`` and ``label_smoothing``."""
         kind = self.loss_type[0]
-        if kind == "sigmoid":
-            return Conservative(flip_rate=self.label_smoothing) if self.label_smoothing else Sigmoid()
-        if kind == "robust":
-            return Robust(flip_rate=self.label_smoothing)
-        return IPO(per_token=True) if kind == "ipo" else Hinge()
+        if kind in _SMOOTHED and (self.label_smoothing or kind not in _PLAIN):
+            return _SMOOTHED[kind](flip_rate=self.label_smoothing)
+        return _PLAIN[kind]
 
 
 @dataclass
@@ -85,6 +88,8 @@ class BetaDPOConfig(ObjectiveConfig):
         drop: Share of each step left out (1 - ρ of the paper).
         momentum: How slowly the running mean and spread follow.
         scale: ``raw`` is the official code; ``beta`` the paper, where α acts on β0 × gap and is weaker by β0.
+        statistics: Whether the running statistics hold this step already (``after``, as published) or not.
+        compat: ``official`` does all that the authors' code does; see `plait.align.presets.BetaDPO`.
 
     Source: Wu et al. 2024 (arXiv 2407.08639).
     """
@@ -95,6 +100,10 @@ class BetaDPOConfig(ObjectiveConfig):
     scale: Literal["raw", "beta"] = field(
         default="raw", metadata={"help": "Whether alpha multiplies the gap (official code) or beta x gap (paper)."}
     )
+    statistics: Literal["after", "before"] = field(
+        default="after", metadata={"help": "Whether the running statistics hold the step they are used in."}
+    )
+    compat: Compat = field(default="plait", metadata={"help": "official: all that the authors' code does."})
 
     def preset(self) -> Preset:  # noqa: D102
         return BetaDPO(
@@ -103,6 +112,8 @@ class BetaDPOConfig(ObjectiveConfig):
             drop=self.drop,
             momentum=self.momentum,
             scale=self.scale,
+            statistics=self.statistics,
+            compat=self.compat,
             loss=self.pair_loss(),
         )
 
@@ -113,6 +124,9 @@ class DrDPOConfig(ObjectiveConfig):
 
     Args:
         beta_prime: β': large is DPO, small listens only to the best-fitted pairs; nats.
+        scope: ``step`` is exact however a step is split; ``micro_batch`` as published, each process by itself;
+            ``running`` needs no second forward pass where a step has several micro-batches.
+        compat: ``official`` does all that the authors' code does; see `plait.align.presets.DrDPO`.
 
     Source: Wu et al. 2024 (arXiv 2407.07880).
     """
@@ -121,28 +135,31 @@ class DrDPOConfig(ObjectiveConfig):
         default=1.0, metadata={"help": "Large: DPO. Small: only the best-fitted pairs count. In nats."}
     )
 
+    scope: Scope = field(default="step", metadata={"help": "Whose pairs share a normaliser."})
+    compat: Compat = field(default="plait", metadata={"help": "official: all that the authors' code does."})
+
     def preset(self) -> Preset:  # noqa: D102
-        return DrDPO(beta=self.beta, beta_prime=self.beta_prime, loss=self.pair_loss())
+        return DrDPO(
+            beta=self.beta, beta_prime=self.beta_prime, scope=self.scope, compat=self.compat, loss=self.pair_loss()
+        )
 
 
 def _check(config: ObjectiveConfig) -> None:
     kind = config.loss_type[0]
-    if config.scope not in ("step", "micro_batch"):
-        raise _unsupported(f"scope {config.scope!r}", "use step or micro_batch")
     if kind not in LOSSES:
         raise _unsupported(f"loss_type {kind!r} in the first place", f"choose one of {', '.join(LOSSES)}")
-    if kind == "hinge" and config.label_smoothing:
-        raise _unsupported("label_smoothing with the hinge loss", "use sigmoid or robust")
-    if kind == "ipo" and config.label_smoothing:
-        raise _unsupported("label_smoothing with the ipo loss", "use sigmoid or robust")
+    if config.label_smoothing and kind not in _SMOOTHED:
+        raise _unsupported(f"label_smoothing with the {kind} loss", f"use {', '.join(_SMOOTHED)}")
     if config.use_weighting:
         raise _unsupported("use_weighting", "an objective weighs pairs by itself")
     if config.f_divergence_type != "reverse_kl":
         raise _unsupported(f"f_divergence_type {config.f_divergence_type!r}", "use reverse_kl")
-    if not config.disable_dropout and config.scope == "step" and config.gradient_accumulation_steps > 1:
+    objective = config.objective()
+    twice = objective.scope == "step" and not objective.separable and config.gradient_accumulation_steps > 1
+    if twice and not config.disable_dropout:
         raise _unsupported(
             "dropout over several micro-batches, whose log-probabilities are computed twice",
-            'set disable_dropout=True, or scope="micro_batch"',
+            "set disable_dropout=True",
         )
 
 

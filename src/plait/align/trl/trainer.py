@@ -56,8 +56,9 @@ class ObjectiveDPOTrainer(DPOTrainer):
     """Trains on preference pairs by TRL's means, minimising any objective of this package.
 
     All arguments are TRL's, but for ``args``: one of this package's configurations. Beside TRL's metrics it logs
-    ``objective/beta``, ``objective/kept``, ``objective/gap`` and ``objective/effective_pairs``. Checkpoints hold the
-    objective's state. Evaluation counts all pairs at β0 and changes no state. Nothing is sent to anyone.
+    ``objective/beta``, ``objective/kept``, ``objective/gap``, ``objective/effective_pairs`` and others. Checkpoints
+    hold the objective's state. Evaluation counts all pairs at β0 and changes no state (unless ``compat="official"``).
+    Nothing is sent to anyone.
 
     Raises:
         UsageError: ``args`` is not an `ObjectiveConfig`.
@@ -118,7 +119,7 @@ class ObjectiveDPOTrainer(DPOTrainer):
         if not batches:
             return batches, items
         sizes = [len(batch["input_ids"]) // 2 for batch in batches]
-        whole = self._config.scope == "step"
+        whole = self.objective.scope == "step"
         parts = [_Part(size / sum(sizes) if whole else 1 / len(sizes)) for size in sizes]
         if whole and len(batches) > 1 and not self.objective.separable:
             batches = [self._prepare_inputs(batch) for batch in batches]
@@ -144,7 +145,7 @@ class ObjectiveDPOTrainer(DPOTrainer):
     def _part_of_the_loss(self, pairs: PairBatch, part: _Part) -> Tensor:
         """A tensor whose value is this micro-batch's part of the step's loss, and whose gradient that of the whole."""
         if part.by_chosen is None or part.by_rejected is None:
-            alone = self._config.scope == "micro_batch" and not self._keeps_statistics
+            alone = self.objective.scope == "micro_batch" and not self.objective.keeps_statistics
             part = self._evaluated([pairs], over_processes=not alone, share=part.share)[0]
         by_chosen, by_rejected = cast("Tensor", part.by_chosen), cast("Tensor", part.by_rejected)
         surrogate = (by_chosen * pairs.policy_chosen + by_rejected * pairs.policy_rejected).sum()
@@ -170,9 +171,12 @@ class ObjectiveDPOTrainer(DPOTrainer):
         mine = self.accelerator.process_index if processes > 1 else 0
         # Part by part and process after process: the order in which one process alone would meet the pairs.
         everything = [self._gathered(torch.stack(_columns(part)).detach(), processes) for part in parts]
-        result, by_chosen, by_rejected = self.objective.coefficients(PairBatch(*torch.cat(everything, dim=1)))
-        self._note(result.scalars)
         sizes = [len(part) for part in parts]
+        process = torch.arange(processes, device=everything[0].device)
+        group = torch.cat([process.repeat_interleave(n) for n in sizes])  # an official code divides by process
+        together = PairBatch(*torch.cat(everything, dim=1), group=group)
+        result, by_chosen, by_rejected = self.objective.coefficients(together)
+        self._note(result.scalars)
         loss = share * float(result.loss)
         found: list[_Part] = []
         start = 0
@@ -202,16 +206,8 @@ class ObjectiveDPOTrainer(DPOTrainer):
                 self._metrics["train"][f"objective/{name}"].append(value)
 
     @property
-    def _keeps_statistics(self) -> bool:
-        return self.objective.beta.needs_statistics or self.objective.select.needs_statistics
-
-    @property
     def _policy(self) -> Any:
         return self.model
-
-    @property
-    def _config(self) -> ObjectiveConfig:
-        return cast("ObjectiveConfig", self.args)
 
     # --- log-probabilities, by TRL ------------------------------------------------------------------------------------
 
