@@ -24,7 +24,15 @@ def scores(chosen: float, rejected: float, *, count: int = 200, spread: float = 
 
 
 def step(**scalars: float) -> dict[str, float]:
-    return {"loss": 0.5, "beta": 0.1, "accuracy": 1.0, "kept": 1.0, "effective_pairs": 8.0, "grad_norm": 0.5} | scalars
+    return {
+        "loss": 0.5,
+        "beta": 0.1,
+        "accuracy": 1.0,
+        "kept": 1.0,
+        "effective_pairs": 8.0,
+        "grad_norm": 0.5,
+        "beta_clamped": 0.0,
+    } | scalars
 
 
 def falling(count: int = 40) -> list[dict[str, float]]:
@@ -34,7 +42,7 @@ def falling(count: int = 40) -> list[dict[str, float]]:
 def healthy() -> RunFacts:
     """A run with nothing to say against it."""
     return RunFacts(
-        curve=falling(), before=scores(-30, -28), after=scores(-29, -33), batch_size=8, pooled=True, beta_floor=1e-3,
+        curve=falling(), before=scores(-30, -28), after=scores(-29, -33), batch_size=8, pooled=True, dynamic_beta=True,
         kl_per_token=0.1, length_ratio=1.0, flips_learnt=0.2,
     )  # fmt: skip
 
@@ -52,10 +60,12 @@ def test_a_healthy_run_is_fine_in_every_respect() -> None:
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
-    facts = replace(healthy(), pooled=False, beta_floor=None, kl_per_token=None, length_ratio=None, flips_learnt=None)
+    facts = replace(
+        healthy(), pooled=False, dynamic_beta=False, kl_per_token=None, length_ratio=None, flips_learnt=None
+    )
     names = {v.name for v in judge(facts)}
     assert names == {v.name for v in judge(healthy())} - {
-        "effective sample size", "β on its floor", "β swings", "KL to the reference", "length drift",
+        "effective sample size", "β at a bound", "β swings", "KL to the reference", "length drift",
         "flipped labels learnt",
     }  # fmt: skip
     short = replace(facts, curve=[{"loss": 0.5, "beta": 0.1}] * 7)
@@ -92,8 +102,8 @@ def test_the_worst_comes_first() -> None:
         ("effective sample size", {"curve": [step(effective_pairs=3.9)] * 8}, "warning", 0.4875),
         ("effective sample size", {"curve": [step(effective_pairs=3.9, kept=0.75)] * 8}, "fine", 0.65),
         ("effective sample size", {"batch_size": 1}, "warning", 1.0),
-        ("β on its floor", {"curve": [step(beta=1e-3)] * 4 + [step()] * 36}, "fine", 0.1),
-        ("β on its floor", {"curve": [step(beta=1e-3)] * 5 + [step()] * 35}, "warning", 0.125),
+        ("β at a bound", {"curve": [step(beta_clamped=1.0)] * 4 + [step()] * 36}, "fine", 0.1),
+        ("β at a bound", {"curve": [step(beta_clamped=0.5)] * 10 + [step()] * 30}, "warning", 0.125),
         ("β swings", {"curve": [step(beta=0.01)] * 20 + [step()] * 19 + [step(beta=0.4)]}, "fine", 4.0),
         ("β swings", {"curve": [step(beta=0.01)] * 20 + [step()] * 19 + [step(beta=0.41)]}, "warning", 4.1),
         ("KL to the reference", {"kl_per_token": 0.5}, "fine", 0.5),

@@ -149,10 +149,10 @@ def test_the_scorers_are_all_there():
 
 def test_the_table_of_objectives_is_complete():
     """Every part by its name, and every setting of it, read from the source."""
-    from plait.align import losses, presets, weighting
+    from plait.align import beta_rules, presets, reduction, selection
 
-    unions = {"method": presets.Preset, "loss": losses.Loss, "beta": weighting.Beta}
-    unions |= {"select": weighting.Select, "reduce": weighting.Reduce}
+    unions = {"method": presets.Preset, "loss": presets.Loss, "beta": beta_rules.Beta}
+    unions |= {"select": selection.Select, "reduce": reduction.Reduce}
     part = ""
     told: dict[str, dict[str, set[str]]] = {}
     for cells in table_after("Objectives"):

@@ -49,8 +49,8 @@ class Thresholds(Component):
     """Relative fall of the loss below which nothing was learnt."""
     memorising: float = Field(default=0.2, gt=0, le=1)
     """Training accuracy above held-out accuracy, as a share of pairs."""
-    beta_floor: float = Field(default=0.1, gt=0, le=1)
-    """Share of steps in which a dynamic β lay on its floor."""
+    beta_clamped: float = Field(default=0.1, gt=0, le=1)
+    """Share of a dynamic rule's βs that stood at one of its bounds."""
     beta_swing: float = Field(default=4.0, gt=1)
     """Largest over smallest β in the second half of the run: the step size changes by as much."""
     effective_share: float = Field(default=0.5, gt=0, le=1)
@@ -110,7 +110,7 @@ class RunFacts:
         after: The same after training.
         batch_size: Pairs per step.
         pooled: Whether the objective weighs the pairs of a batch against each other (Dr. DPO, β-DPO).
-        beta_floor: Below which a dynamic β cannot fall; ``None`` for a fixed one.
+        dynamic_beta: Whether β follows the batch or the pair.
         max_grad_norm: Norm that gradients are scaled down to; 0 for none.
         kl_per_token: KL to the reference on samples, nats per token.
         length_ratio: Mean length of the policy's samples over the reference's.
@@ -122,7 +122,7 @@ class RunFacts:
     after: PairScores
     batch_size: int
     pooled: bool = False
-    beta_floor: float | None = None
+    dynamic_beta: bool = False
     max_grad_norm: float = 1.0
     kl_per_token: float | None = None
     length_ratio: float | None = None
@@ -150,8 +150,8 @@ def judge(facts: RunFacts, *, thresholds: Thresholds | None = None, seeds: Seeds
     ]
     if facts.pooled:
         found.append(judge_effective_pairs(facts.curve, limits, batch_size=facts.batch_size))
-    if facts.beta_floor is not None:
-        found += [judge_beta_floor(facts.curve, limits, floor=facts.beta_floor), judge_beta_swing(facts.curve, limits)]
+    if facts.dynamic_beta:
+        found += [judge_beta_clamp(facts.curve, limits), judge_beta_swing(facts.curve, limits)]
     if facts.kl_per_token is not None:
         found.append(judge_kl(facts.kl_per_token, limits))
     if facts.length_ratio is not None:
@@ -172,10 +172,10 @@ def judge_margin(before: PairScores, after: PairScores, *, seeds: Seeds) -> Verd
     name, unit = "held-out margin", "nats per token"
     if gain.high < 0:
         return Verdict(name, "problem", gain.value, 0, unit, f"{shown}: it fell, so what was learnt is wrong for them.",
-                       "look at the labels with `plait align doctor`, or lower the learning rate")  # fmt: skip
+                       "look at the labels with `plait align doctor`")  # fmt: skip
     if gain.low <= 0:
         return Verdict(name, "note", gain.value, 0, unit, f"{shown}: no clear change.",
-                       "more steps, or a higher learning rate")  # fmt: skip
+                       "twice the steps")  # fmt: skip
     return Verdict(name, "fine", gain.value, 0, unit, f"{shown}.")
 
 
@@ -191,7 +191,7 @@ def judge_chosen(before: PairScores, after: PairScores, limits: Thresholds) -> V
     if chosen < threshold:
         return Verdict(name, "warning", chosen, threshold, unit,
                        f"{both}: the model learnt which of two is better by writing both less.",
-                       "a larger β, or a lower learning rate, or add an SFT term on the chosen texts")  # fmt: skip
+                       "twice the β")  # fmt: skip
     if chosen < 0:
         return Verdict(name, "note", chosen, threshold, unit,
                        f"{both}. A chosen reward below 0 is not broken: the loss asks for the difference alone, "
@@ -212,7 +212,7 @@ def judge_drift(before: PairScores, after: PairScores, limits: Thresholds) -> Ve
     if drift > limits.drift:
         return Verdict(name, "warning", drift, limits.drift, unit,
                        "Held-out texts became so much more or less likely that this is hardly the reference any more.",
-                       "a larger β, or a lower learning rate")  # fmt: skip
+                       "half the learning rate")  # fmt: skip
     return Verdict(name, "fine", drift, limits.drift, unit, "The model is still near its reference.")
 
 
@@ -226,7 +226,7 @@ def judge_memorising(curve: Curve, before: PairScores, after: PairScores, limits
     name, unit = "learnt by heart", "of accuracy"
     if seen - unseen > limits.memorising:
         return Verdict(name, "warning", seen - unseen, limits.memorising, unit, f"{shown}.",
-                       "fewer epochs, more pairs, or a lower LoRA rank")  # fmt: skip
+                       "half the epochs")  # fmt: skip
     return Verdict(name, "fine", seen - unseen, limits.memorising, unit, f"{shown}.")
 
 
@@ -238,7 +238,7 @@ def judge_length_shortcut(before: PairScores, after: PairScores, limits: Thresho
         which = "longer" if correlation > 0 else "shorter"
         return Verdict(name, "warning", correlation, limits.length_shortcut, unit,
                        f"The more a chosen text is the {which} one, the larger its gap: length explains it.",
-                       "filtering with `pair_length_bias_filter`, or a loss per token (ipo, per_token)")  # fmt: skip
+                       "curating the pairs with `pair_length_bias_filter`")  # fmt: skip
     return Verdict(name, "fine", correlation, limits.length_shortcut, unit, "Gaps do not follow the lengths.")
 
 
@@ -250,7 +250,7 @@ def judge_heldout_size(after: PairScores, limits: Thresholds) -> Verdict:
         return Verdict("held-out pairs", "note", count, limits.few_pairs, "pairs",
                        f"One pair is {1 / count:.2f} of accuracy; its 95 % interval after training is "
                        f"{interval.low:.2f} to {interval.high:.2f}.",
-                       "hold out more pairs, or measure more of them")  # fmt: skip
+                       "measure more held-out pairs")  # fmt: skip
     return Verdict("held-out pairs", "fine", count, limits.few_pairs, "pairs", "Enough to see hundredths.")
 
 
@@ -268,10 +268,10 @@ def judge_loss(curve: Curve, limits: Thresholds) -> Verdict | None:
     shown = f"The loss went from {first:.3f} to {last:.3f}"
     if change > limits.divergence:
         return Verdict("training loss", "problem", change, limits.divergence, "of itself", f"{shown}: it rises.",
-                       "a third of the learning rate, or warm-up steps")  # fmt: skip
+                       "a third of the learning rate")  # fmt: skip
     if change > -limits.stall:
         return Verdict("training loss", "note", change, -limits.stall, "of itself", f"{shown}: little was learnt.",
-                       "three times the learning rate, or more steps")  # fmt: skip
+                       "three times the learning rate")  # fmt: skip
     return Verdict("training loss", "fine", change, -limits.stall, "of itself", f"{shown}.")
 
 
@@ -284,9 +284,9 @@ def judge_clipping(curve: Curve, limits: Thresholds, *, max_grad_norm: float) ->
     name, unit = "clipped gradients", "of the steps"
     if share > limits.clipped:
         return Verdict(name, "note", share, limits.clipped, unit,
-                       f"In most steps the gradient was above {max_grad_norm:g} and was scaled down to it: the "
-                       "learning rate alone sets the step, whatever β is.",
-                       "a lower learning rate, or a larger max_grad_norm")  # fmt: skip
+                       f"In most steps the gradient was above {max_grad_norm:g} and was scaled down, so that batches "
+                       "with much to learn count no more than others.",
+                       "max_grad_norm: 10, as the original DPO code has it")  # fmt: skip
     return Verdict(name, "fine", share, limits.clipped, unit, "Few gradients were scaled down.")
 
 
@@ -298,7 +298,7 @@ def judge_effective_pairs(curve: Curve, limits: Thresholds, *, batch_size: int) 
     if batch_size == 1:
         return Verdict("effective sample size", "warning", 1, 1, "pairs per batch",
                        "A batch of one pair has nothing to weigh: the objective is plain DPO.",
-                       "batch_size of 8 or more; micro_batch_size keeps the memory as it is")  # fmt: skip
+                       "batch_size: 8, with micro_batch_size: 1 for the same memory")  # fmt: skip
     tail = [e for e in curve[-max(1, len(curve) // 4) :] if "effective_pairs" in e]
     if not tail:
         return None
@@ -307,21 +307,21 @@ def judge_effective_pairs(curve: Curve, limits: Thresholds, *, batch_size: int) 
     if share < limits.effective_share:
         return Verdict(name, "warning", share, limits.effective_share, unit,
                        "A few well-fitted pairs carry most of the weight; the rest of a batch is hardly learnt from.",
-                       "a larger beta_prime, or a smaller β")  # fmt: skip
+                       "twice the beta_prime")  # fmt: skip
     return Verdict(name, "fine", share, limits.effective_share, unit, "Most pairs of a batch count.")
 
 
-def judge_beta_floor(curve: Curve, limits: Thresholds, *, floor: float) -> Verdict | None:
-    """How often a dynamic β was clamped from below."""
-    betas = [entry["beta"] for entry in curve]
-    if not betas:
+def judge_beta_clamp(curve: Curve, limits: Thresholds) -> Verdict | None:
+    """How often a dynamic β stood at a bound instead of where its rule would put it."""
+    hits = [entry["beta_clamped"] for entry in curve if "beta_clamped" in entry]
+    if not hits:
         return None
-    share = _mean([float(beta <= floor * (1 + 1e-6)) for beta in betas])
-    if share > limits.beta_floor:
-        return Verdict("β on its floor", "warning", share, limits.beta_floor, "of the steps",
-                       f"β was clamped to {floor:g}, where the loss hardly asks for anything: these steps were lost.",
-                       "a smaller alpha, or scale: beta (the paper's reading)")  # fmt: skip
-    return Verdict("β on its floor", "fine", share, limits.beta_floor, "of the steps", "β was free to move.")
+    share = _mean(hits)
+    if share > limits.beta_clamped:
+        return Verdict("β at a bound", "warning", share, limits.beta_clamped, "of the βs",
+                       "The rule asked for less than its floor or more than its ceiling; at the floor a loss asks for "
+                       "next to nothing, and those pairs were lost.", "scale: beta, the paper's reading")  # fmt: skip
+    return Verdict("β at a bound", "fine", share, limits.beta_clamped, "of the βs", "β was free to move.")
 
 
 def judge_beta_swing(curve: Curve, limits: Thresholds) -> Verdict | None:
@@ -333,7 +333,7 @@ def judge_beta_swing(curve: Curve, limits: Thresholds) -> Verdict | None:
     if swing > limits.beta_swing:
         return Verdict("β swings", "warning", swing, limits.beta_swing, "largest over smallest",
                        "β scales the gradient too, so some steps are that much longer than others.",
-                       "a larger batch, a smaller alpha, or scale: beta")  # fmt: skip
+                       "half the alpha")  # fmt: skip
     return Verdict("β swings", "fine", swing, limits.beta_swing, "largest over smallest", "β is steady.")
 
 
@@ -349,7 +349,7 @@ def judge_kl(kl_per_token: float, limits: Thresholds) -> Verdict:
     if kl_per_token > limits.kl:
         return Verdict("KL to the reference", "warning", kl_per_token, limits.kl, "nats per token",
                        "What the policy writes is far from what its reference would: compare methods at equal KL.",
-                       "a larger β, or stop earlier")  # fmt: skip
+                       "twice the β")  # fmt: skip
     return Verdict("KL to the reference", "fine", kl_per_token, limits.kl, "nats per token", "Samples stay near.")
 
 
@@ -359,7 +359,7 @@ def judge_length_ratio(ratio: float, limits: Thresholds) -> Verdict:
         which = "longer" if ratio > 1 else "shorter"
         return Verdict("length drift", "warning", ratio, limits.length_ratio, "times the reference's length",
                        f"Samples became {which}; a judge that likes length would mistake it for quality.",
-                       "pairs of equal length, or a loss per token")  # fmt: skip
+                       "curating the pairs with `pair_length_bias_filter`")  # fmt: skip
     return Verdict("length drift", "fine", ratio, limits.length_ratio, "times the reference's length",
                    "Samples are as long as before.")  # fmt: skip
 
@@ -369,7 +369,7 @@ def judge_flips(learnt: float, limits: Thresholds) -> Verdict:
     shown = f"Of the training pairs known to be flipped, {learnt:.0%} are now preferred the wrong way round"
     if learnt > limits.flips_learnt:
         return Verdict("flipped labels learnt", "warning", learnt, limits.flips_learnt, "of the flipped pairs",
-                       f"{shown}.", "dr_dpo, rdpo with the flip rate, or fewer epochs")  # fmt: skip
+                       f"{shown}.", "half the epochs: right labels are learnt before wrong ones")  # fmt: skip
     return Verdict("flipped labels learnt", "fine", learnt, limits.flips_learnt, "of the flipped pairs", f"{shown}.")
 
 

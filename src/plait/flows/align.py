@@ -81,6 +81,12 @@ class Preference(Stage):
     """Steps until the peak."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate goes on from its peak."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Gradients are scaled down to this norm; 0 leaves them."""
+    bf16: bool = False
+    """Run the model in bfloat16 under autocast; weights and log-probabilities stay in float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, same gradients."""
     limits: TokenLimits = TokenLimits()
     """How long prompts and completions may be, in tokens."""
     measure: int = Field(default=32, ge=1)
@@ -212,7 +218,7 @@ class Preference(Stage):
 
         def on_step(step: int, steps: int, scalars: Mapping[str, float]) -> None:
             context.progress("steps", step, steps, loss=round(scalars["loss"], 4))
-            for name in ("loss", "gap", "accuracy", "beta", "kept", "effective_pairs", "grad_norm"):
+            for name in ("loss", "gap", "accuracy", "beta", "beta_clamped", "kept", "effective_pairs", "grad_norm"):
                 if name in scalars:
                     context.metric(name, scalars[name], step=step)
 
@@ -227,6 +233,9 @@ class Preference(Stage):
                 learning_rate=self.learning_rate,
                 warmup_steps=self.warmup_steps,
                 schedule=self.schedule,
+                max_grad_norm=self.max_grad_norm,
+                bf16=self.bf16,
+                gradient_checkpointing=self.gradient_checkpointing,
                 checkpoint_every=self.checkpoint_every,
                 seed=context.seeds.child("trainer").integer(bits=31),
                 use_cpu=lm.device.type == "cpu",
@@ -248,7 +257,6 @@ class Preference(Stage):
         measured = Measured(before=before, after=after, curve=curve, heldout=heldout, trained_on=len(train.pairs))
         return replace(
             measured,
-            max_grad_norm=trainer.args.max_grad_norm,
             samples=self._sample(lm, heldout, context) if self.sample else None,
             flips=self._flips(lm, objective, train, logprobs, layout=layout, context=context),
             set_aside=context.quarantine.counts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plait.align.evaluate import Interval, PairScores, accuracy, bootstrap
 from plait.align.verdicts import RunFacts, Verdict, judge
@@ -31,7 +31,6 @@ class Measured:
         curve: The scalars of each step.
         heldout: The held-out pairs.
         trained_on: How many pairs were trained on.
-        max_grad_norm: Norm that gradients were scaled down to.
         samples: Of policy and reference, where they were asked for.
         flips: What became of flipped training pairs, where they are known.
         set_aside: Reason → records that could not be used.
@@ -42,7 +41,6 @@ class Measured:
     curve: Sequence[Mapping[str, float]]
     heldout: PairFile
     trained_on: int
-    max_grad_norm: float = 1.0
     samples: Samples | None = None
     flips: Flips | None = None
     set_aside: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -81,11 +79,9 @@ def describe(measured: Measured, report: StageReport, *, stage: Preference, seed
 
 
 def beta_of(stage: Preference) -> float:
-    """β0 of the stage's objective."""
-    from plait.align.weighting import BetaRule
-
-    beta = stage.objective.beta
-    return beta.value if isinstance(beta, BetaRule) else float(beta)
+    """β0 of the stage's objective, where β is a number or a rule."""
+    beta: Any = stage.objective.beta
+    return float(getattr(beta, "value", beta))
 
 
 def told(verdict: VerdictFacts) -> str:
@@ -134,8 +130,8 @@ def _result(measured: Measured, measures: tuple[Measure, ...], *, stage: Prefere
         after=after,
         batch_size=stage.batch_size,
         pooled=not objective.separable,
-        beta_floor=getattr(objective.beta, "smallest", None),
-        max_grad_norm=measured.max_grad_norm,
+        dynamic_beta=objective.beta.needs_statistics,
+        max_grad_norm=stage.max_grad_norm,
         kl_per_token=samples.kl_token.value if samples else None,
         length_ratio=samples.length_ratio.value if samples else None,
         flips_learnt=flips.learnt if flips else None,

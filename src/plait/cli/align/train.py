@@ -53,6 +53,11 @@ def train(
     warmup: Annotated[int, typer.Option(help="Steps until the peak.", min=0)] = 0,
     lora_rank: Annotated[int, typer.Option(help="Rank of the adapter.", min=1)] = 8,
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of an adapter.")] = False,
+    max_grad_norm: Annotated[float, typer.Option(help="Gradients are scaled down to this norm; 0 leaves them.")] = 1.0,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Run the model in bfloat16; for GPUs.")] = False,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time, same gradients.")
+    ] = False,
     max_prompt: Annotated[int, typer.Option(help="Longest prompt, in tokens.", min=1)] = 512,
     max_completion: Annotated[int, typer.Option(help="Longest completion, in tokens.", min=1)] = 512,
     measure: Annotated[int, typer.Option(help="At most so many held-out pairs are measured.", min=1)] = 64,
@@ -79,6 +84,9 @@ def train(
             "micro_batch_size": micro_batch,
             "learning_rate": lr,
             "warmup_steps": warmup,
+            "max_grad_norm": max_grad_norm,
+            "bf16": bf16,
+            "gradient_checkpointing": gradient_checkpointing,
             "lora": None if full else lora,
             "limits": {"max_prompt": max_prompt, "max_completion": max_completion},
             "measure": measure,
