@@ -35,6 +35,11 @@ STAGES: dict[str, Entry] = {
     "align.compare": Entry(
         "plait.flows.align_compare:Compare", "Put several runs of align.preference into one table, differences paired."
     ),
+    "align.confidence": Entry(
+        "plait.flows.confidence:Confidence",
+        "Teach a model to state how sure it is, train that on its own answers, and measure its calibration.",
+        extra="align",
+    ),
     "agents.guessing_game": Entry(
         "plait.flows.simulate:GuessingGame",
         "A population with backgrounds plays guess 2/3 of the average.",
