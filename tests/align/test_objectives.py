@@ -12,18 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plait.align.beta_rules import BatchBeta, FixedBeta
 from plait.align.losses import IPO, BaseLoss, Conservative, Hinge, PairBatch, Robust, Sigmoid, SimPO
 from plait.align.objectives import Objective
 from plait.align.presets import DPO, BetaDPO, Custom, DrDPO
-from plait.align.weighting import (
-    BatchBeta,
-    FixedBeta,
-    GapStatistics,
-    GaussianSelection,
-    KeepAll,
-    LogMeanExp,
-    Mean,
-)
+from plait.align.reduction import LogMeanExp, Mean
+from plait.align.selection import GaussianSelection, KeepAll
+from plait.align.statistics import GapStatistics
 from plait.core.seeds import Seeds
 from plait.errors import UsageError
 
@@ -251,7 +246,7 @@ def test_statistics_ignore_what_has_no_spread_or_is_not_a_number() -> None:
 def test_batch_beta_by_hand(settings: BatchBeta, expected: float) -> None:
     statistics = GapStatistics(mean_average=2.0, corrected=False)
     gaps, kept = torch.tensor([2.0, 3.0, 10.0]), torch.tensor([True, True, False])
-    assert float(settings.beta(gaps, kept, statistics)) == pytest.approx(expected)
+    assert float(settings.beta(gaps, kept, statistics, step=0)) == pytest.approx(expected)
 
 
 def test_beta_dpo_without_its_two_parts_is_dpo_to_the_bit() -> None:

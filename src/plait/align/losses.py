@@ -1,7 +1,7 @@
 """The base losses: one number per pair from its log-probabilities, each exactly as published.
 
 Every method of this package is one of these, times a β rule, a selection and a reduction
-(`plait.align.weighting`). Nothing here knows of a model, a tokenizer or a trainer: tensors in, tensors
+(`beta_rules`, `selection`, `reduction`). Nothing here knows of a model, a tokenizer or a trainer: tensors in, tensors
 out, in whatever dtype comes in.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,8 +32,10 @@ class PairBatch:
         chosen_length: Completion tokens of the chosen text, ``[batch]``, at least 1.
         rejected_length: Completion tokens of the rejected text, ``[batch]``, at least 1.
         weight: How much each pair counts, ``[batch]``, positive; all equal if absent.
-        flip_prior: Probability that the label of each pair is wrong, ``[batch]``; used by ``cdpo`` and
-            ``rdpo`` in place of their one rate for all.
+        flip_prior: Probability that the label of each pair is wrong, ``[batch]``; used by ``cdpo``, ``rdpo`` and
+            ``exo_pair`` in place of their one rate for all.
+        group: Whole numbers that say which pairs belong together, ``[batch]``: an annotator, a source, a process.
+            Scalars are told by group as well, and the reduction ``group_mean`` counts all groups alike.
     """
 
     policy_chosen: Tensor
@@ -44,6 +46,7 @@ class PairBatch:
     rejected_length: Tensor
     weight: Tensor | None = None
     flip_prior: Tensor | None = None
+    group: Tensor | None = None
 
     def __post_init__(self) -> None:
         shapes = {f.name: tuple(t.shape) for f in fields(self) if (t := getattr(self, f.name)) is not None}
@@ -62,6 +65,8 @@ class BaseLoss(Component):
     """A loss of one pair, as a function of its gap and β."""
 
     needs_reference: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
+    """Whether the loss of a pair is known without the others."""
 
     def gap(self, batch: PairBatch) -> Tensor:
         """How far the policy has moved towards the chosen text, ``[batch]``; β rules and selection see it."""
@@ -182,8 +187,25 @@ class SimPO(BaseLoss):
         return -logsigmoid(beta * gap - self.target_margin)
 
 
-Loss = Annotated[Sigmoid | Conservative | Robust | IPO | Hinge | SimPO, Field(discriminator="name")]
-"""Any of the base losses, chosen in a recipe by ``name``."""
+class ExoPair(BaseLoss):
+    """EXO on pairs: ``KL(policy ‖ labels)`` where DPO minimises the other direction.
+
+    With z = β gap and labels smoothed to (1-ε, ε): ``σ(z) (log σ(z) - log(1-ε)) + σ(-z) (log σ(-z) - log ε)``.
+
+    Source: Ji et al. 2024 (arXiv 2402.00856), equation 16.
+    """
+
+    name: Literal["exo_pair"] = "exo_pair"
+    flip_rate: float = Field(default=1e-3, gt=0, lt=0.5)
+    """ε: the share of labels thought to be wrong; 0 would make the divergence infinite."""
+
+    def loss(self, gap: Tensor, beta: Tensor, batch: PairBatch) -> Tensor:  # noqa: D102
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        z, flip = beta * gap, torch.as_tensor(_flip(self.flip_rate, batch), dtype=gap.dtype, device=gap.device)
+        chosen = z.sigmoid() * (logsigmoid(z) - torch.log1p(-flip))
+        return chosen + (-z).sigmoid() * (logsigmoid(-z) - flip.log())
 
 
 def _flip(rate: float, batch: PairBatch) -> Tensor | float:

@@ -14,22 +14,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from plait.align.losses import Loss, Sigmoid
+from plait.align.beta_rules import BatchBeta, Beta, FixedBeta
+from plait.align.losses import IPO, Conservative, ExoPair, Hinge, Robust, Sigmoid, SimPO
 from plait.align.objectives import Objective
-from plait.align.weighting import (
-    BatchBeta,
-    Beta,
-    FixedBeta,
-    GapStatistics,
-    GaussianSelection,
-    KeepAll,
-    LogMeanExp,
-    Mean,
-    Reduce,
-    Select,
-)
+from plait.align.reduction import GroupMean, LogMeanExp, Mean, Reduce, Reduction, RunningLogMeanExp
+from plait.align.selection import GaussianSelection, KeepAll, Select
+from plait.align.side_losses import BCO, NCA, ORPO, SPPO, APODown, APOZero, KTOPair
+from plait.align.statistics import GapStatistics
 from plait.core.component import Component
 from plait.core.seeds import Seeds
+
+Loss = Annotated[
+    Sigmoid | Conservative | Robust | IPO | Hinge | SimPO | ExoPair
+    | NCA | BCO | SPPO | APOZero | APODown | KTOPair | ORPO,
+    Field(discriminator="name"),
+]  # fmt: skip
+"""Any of the base losses, chosen in a recipe by ``name``."""
+
+Compat = Literal["plait", "official"]
+"""``official`` does what the authors' code does, also where that parts from the paper or from good sense."""
+
+Scope = Literal["step", "micro_batch", "running"]
+"""Over which pairs Dr. DPO's normaliser is taken; see `plait.align.reduction`."""
 
 
 class ObjectiveSettings(Component):
@@ -44,7 +50,7 @@ class ObjectiveSettings(Component):
 
 
 class DPO(ObjectiveSettings):
-    """Direct preference optimisation, and by ``loss`` its relatives cdpo, rdpo, ipo, hinge and simpo.
+    """Direct preference optimisation, and by ``loss`` its relatives: cdpo, rdpo, ipo, hinge, simpo, orpo and others.
 
     Source: Rafailov et al. 2023 (arXiv 2305.18290).
 
@@ -64,6 +70,11 @@ class DPO(ObjectiveSettings):
 class BetaDPO(ObjectiveSettings):
     """β-DPO: β follows the mean gap of the batch, and pairs with unusual gaps are left out at random.
 
+    With ``compat: official``: the running statistics start at zero without correction; they move once per micro-batch,
+    of all processes, and so β and the filter are those of a micro-batch; every process divides by its own number of
+    kept pairs; evaluation moves the statistics and leaves out pairs. What the official code cannot do, stop on a first
+    batch whose gaps are all equal, is not reproduced. Its ``mode_weight`` is `drop` here.
+
     Source: Wu et al. 2024 (arXiv 2407.08639).
     """
 
@@ -78,19 +89,32 @@ class BetaDPO(ObjectiveSettings):
     """How slowly the running mean and spread follow."""
     scale: Literal["raw", "beta"] = "raw"
     """``raw`` is the official code; ``beta`` the paper, where α acts on β0 × gap and is weaker by β0."""
+    statistics: Literal["after", "before"] = "after"
+    """Whether the running statistics hold this batch already (as published), or only those before it."""
+    compat: Compat = "plait"
+    """``official``: as the authors' code, see above."""
 
     def build(self, *, seeds: Seeds) -> Objective:  # noqa: D102
+        return self._objective(Mean() if self.compat == "plait" else GroupMean(), seeds)
+
+    def _objective(self, reduce: Reduction, seeds: Seeds) -> Objective:
         return Objective(
             self.loss,
             beta=BatchBeta(value=self.beta, alpha=self.alpha, scale=self.scale),
             select=GaussianSelection(drop=self.drop),
-            statistics=GapStatistics(momentum=self.momentum),
+            reduce=reduce,
+            statistics=GapStatistics(momentum=self.momentum, corrected=self.compat == "plait"),
             seeds=seeds,
+            statistics_from=self.statistics,
+            official=self.compat == "official",
         )
 
 
 class DrDPO(ObjectiveSettings):
     """Dr. DPO: robust to wrong labels by trusting the pairs that the policy already fits.
+
+    With ``compat: official`` the normaliser is that of each process's micro-batch, which makes micro-batches of one
+    pair plain DPO, and it overflows where a loss is many times β'.
 
     Source: Wu et al. 2024 (arXiv 2407.07880).
     """
@@ -100,14 +124,33 @@ class DrDPO(ObjectiveSettings):
     """β: how strongly the policy is held to its reference; 1 / nats."""
     beta_prime: float = Field(default=1.0, gt=0)
     """β': large is DPO, small listens only to the best-fitted pairs; nats."""
+    scope: Scope = "step"
+    """``step`` is exact however a step is split; ``micro_batch`` as published; ``running`` needs no second forward pass
+    where a step has several micro-batches."""
+    compat: Compat = "plait"
+    """``official``: as the authors' code, see above."""
 
     def build(self, *, seeds: Seeds) -> Objective:  # noqa: D102
-        return Objective(
-            self.loss,
-            beta=FixedBeta(value=self.beta),
-            reduce=LogMeanExp(beta_prime=self.beta_prime),
-            seeds=seeds,
-        )
+        reduce = _dr_dpo(self.beta_prime, self.scope, self.compat)
+        return Objective(self.loss, beta=FixedBeta(value=self.beta), reduce=reduce, seeds=seeds)
+
+
+class BetaDrDPO(BetaDPO):
+    """β-DPO's β and filter with Dr. DPO's reduction: one for the spread of gaps, one for wrong labels.
+
+    ``compat: official`` is that of both.
+
+    Source: ours; the parts are Wu et al. 2024 (arXiv 2407.08639) and Wu et al. 2024 (arXiv 2407.07880).
+    """
+
+    name: Literal["beta_dr_dpo"] = "beta_dr_dpo"  # pyright: ignore[reportIncompatibleVariableOverride]
+    beta_prime: float = Field(default=1.0, gt=0)
+    """β': large is β-DPO, small listens only to the best-fitted pairs; nats."""
+    scope: Scope = "step"
+    """As that of ``dr_dpo``."""
+
+    def build(self, *, seeds: Seeds) -> Objective:  # noqa: D102
+        return self._objective(_dr_dpo(self.beta_prime, self.scope, self.compat), seeds)
 
 
 class Custom(ObjectiveSettings):
@@ -134,5 +177,13 @@ class Custom(ObjectiveSettings):
         )
 
 
-Preset = Annotated[DPO | BetaDPO | DrDPO | Custom, Field(discriminator="name")]
+def _dr_dpo(beta_prime: float, scope: Scope, compat: Compat) -> Reduction:
+    if compat == "official":
+        return LogMeanExp(beta_prime=beta_prime, scope="micro_batch", stable=False)
+    if scope == "running":
+        return RunningLogMeanExp(beta_prime=beta_prime)
+    return LogMeanExp(beta_prime=beta_prime, scope=scope)
+
+
+Preset = Annotated[DPO | BetaDPO | DrDPO | BetaDrDPO | Custom, Field(discriminator="name")]
 """Any objective, chosen in a recipe by ``name``."""
