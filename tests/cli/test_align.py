@@ -28,14 +28,14 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 QUICK = ("--steps", "2", "--lr", "0.03", "--heldout", "0.25")
 
 
-@pytest.mark.parametrize("verb", ["train", "score", "doctor", "bench-noise"])
+@pytest.mark.parametrize("verb", ["train", "score", "doctor", "bench-noise", "calibrate"])
 def test_every_help_ends_with_examples_of_the_verb(plait, verb):
     assert f"plait align {verb} " in plait("align", verb, "--help").out.split("Examples")[1]
 
 
 def test_the_group_shows_its_verbs_and_examples(plait):
     text = plait("align", "--help").out
-    assert all(f" {verb} " in text for verb in ("train", "score", "doctor", "bench-noise"))
+    assert all(f" {verb} " in text for verb in ("train", "score", "doctor", "bench-noise", "calibrate"))
     assert "plait align train pairs.jsonl" in text.split("Examples")[1]
 
 

@@ -55,11 +55,14 @@ def here(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
     write_pairs(tmp_path / "pairs.parquet", 40)
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from plait.core.io import write_table
 
     write_table(pq.read_table(tmp_path / "pairs.parquet"), tmp_path / "pairs.jsonl")
+    answers = [{"confidence": n % 10 / 10, "correct": n % 3 != 0} for n in range(60)]
+    write_table(pa.Table.from_pylist(answers), tmp_path / "answers.jsonl")
     return tmp_path
 
 
