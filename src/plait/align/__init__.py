@@ -1,8 +1,8 @@
 """Preference learning whose maths can be checked: losses, pairs, the trainer and its evaluation.
 
-Read in this order: `losses` and `weighting` (what a method is made of), `objectives` (how the parts act on
-a batch), `presets` (the published methods by name), `pairs` and `shared_prefix` (text to
-log-probabilities, the prompt computed once), `trainer`, `evaluate`.
+Read in this order: `losses`, `side_losses`, `beta_rules`, `selection` and `reduction` (what a method is made of),
+`objectives` (how the parts act on a batch), `presets` (the published methods by name), `pairs` and `shared_prefix`
+(text to log-probabilities, the prompt computed once), `trainer`, `evaluate`.
 """
 
 from __future__ import annotations
