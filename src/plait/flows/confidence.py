@@ -241,7 +241,7 @@ class Confidence(Stage):
                 rows=[
                     [n, first[n].text(3), second[n].text(3), change[n].text(3) if n in change else None] for n in first
                 ],
-                note="Mean of the model's distribution over the confidences; 95 % bootstrap intervals, paired in change.",
+                note="Mean of the distribution over the confidences; 95 % bootstrap intervals, paired in change.",
             )
         )
         models = {"before": before, "after": after}

@@ -20,6 +20,18 @@ Numbers: TypeAlias = "NDArray[np.float64]"
 Metric: TypeAlias = Callable[[Numbers, Numbers], float]
 
 
+def accuracy(confidence: Numbers, correct: Numbers) -> float:
+    """Share right, whatever the confidences."""
+    del confidence
+    return float(correct.mean())
+
+
+def mean_confidence(confidence: Numbers, correct: Numbers) -> float:
+    """Mean of what is stated, whatever is right."""
+    del correct
+    return float(confidence.mean())
+
+
 def ece(confidence: Numbers, correct: Numbers, *, bins: int = 10, count_zero: bool = True) -> float:
     """Expected calibration error: Σ over bins of n_b/n · |mean confidence - accuracy|, bins of equal width.
 
@@ -115,8 +127,8 @@ def aurc(confidence: Numbers, correct: Numbers) -> float:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": lambda confidence, correct: float(correct.mean()),
-    "mean confidence": lambda confidence, correct: float(confidence.mean()),
+    "accuracy": accuracy,
+    "mean confidence": mean_confidence,
     "ECE": ece,
     "adaptive ECE": adaptive_ece,
     "Brier": brier,
@@ -176,7 +188,7 @@ def checked(confidence: Numbers, correct: Numbers) -> tuple[Numbers, Numbers]:
     confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if confidence.shape != correct.shape or confidence.ndim != 1 or not len(confidence):
         raise DataError(
-            f"{confidence.shape} confidences and {correct.shape} marks: one of each per answer is needed, and one answer",
+            f"{confidence.shape} confidences and {correct.shape} marks: each answer needs one of each",
             code="align.nothing-to-measure",
         )
     if not np.all((confidence >= 0) & (confidence <= 1)):

@@ -1,6 +1,6 @@
-"""A stated confidence read from text: strict, with a status for every reading.
+r"""A stated confidence read from text: strict, with a status for every reading.
 
-    parse_confidence("### Answer: 12\\n### Confidence: 80%")   # Parsed(value=0.8, status="ok")
+    parse_confidence("### Answer: 12\n### Confidence: 80%")   # Parsed(value=0.8, status="ok")
 
 A text without a confidence has none: the official code takes 1.0 in training and 0.0 in evaluation, so that silence is
 first certainty and then a perfectly calibrated guess. That reading is kept behind ``compat``.
@@ -85,10 +85,10 @@ def count_statuses(parsed: Iterable[Parsed]) -> dict[str, int]:
 
 
 def strip_confidence(text: str) -> str:
-    """The text up to its last confidence marker: what a judge of quality may see.
+    r"""The text up to its last confidence marker: what a judge of quality may see.
 
     Example:
-        >>> strip_confidence("### Answer: 12\\n### Confidence: 0.9")
+        >>> strip_confidence("### Answer: 12\n### Confidence: 0.9")
         '### Answer: 12'
     """
     markers = list(_MARKER.finditer(text))

@@ -21,7 +21,7 @@ GRID: tuple[float, ...] = tuple(index / 10 for index in range(11))
 
 
 def ask(question: str, *, style: Literal["bare", "examples", "chain", "top2"] = "bare") -> str:
-    """The prompt that an answer follows.
+    r"""The prompt that an answer follows.
 
     Args:
         question: What is asked.
@@ -30,7 +30,7 @@ def ask(question: str, *, style: Literal["bare", "examples", "chain", "top2"] = 
 
     Example:
         >>> ask("2 + 2 = ?")
-        '### Question: 2 + 2 = ?\\n### Answer:'
+        '### Question: 2 + 2 = ?\n### Answer:'
 
     Source: CONQORD (arXiv 2404.17287), prompts; Tian et al. 2023 for top-k.
     """
@@ -51,11 +51,11 @@ def answered(answer: str) -> str:
 
 
 def state(answer: str, confidence: float) -> str:
-    """A whole completion of `ask`.
+    r"""A whole completion of `ask`.
 
     Example:
         >>> state("4", 0.9)
-        ' 4\\n### Confidence: 0.9'
+        ' 4\n### Confidence: 0.9'
     """
     return answered(answer) + said(confidence)
 

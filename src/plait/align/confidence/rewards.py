@@ -89,7 +89,7 @@ def brier_reward(correct: Numbers, confidence: Numbers) -> Numbers:
 
 
 def log_reward(correct: Numbers, confidence: Numbers, *, clip: float = 0.01) -> Numbers:
-    """y log c + (1 - y) log(1 - c), in nats, with c moved into [clip, 1 - clip].
+    """The log score: y log c + (1 - y) log(1 - c), in nats, with c moved into [clip, 1 - clip].
 
     Without the clip one certain error would cost infinitely much.
 
