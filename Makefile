@@ -58,7 +58,9 @@ bench-data: bench-data-speed bench-data-kernels  ## Measure the data strand besi
 
 bench-data-speed: peers
 
-peers: .peers/data-juicer/.ready .peers/datatrove/.ready  ## Build the environments of the tools we compare with
+bench-align-speed: .peers/trl/.ready
+
+peers: .peers/data-juicer/.ready .peers/datatrove/.ready .peers/trl/.ready  ## Build the environments of the tools we compare with
 
 .peers/%/.ready: benchmarks/peers/%.txt
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
