@@ -73,7 +73,7 @@ def toy(kind: str, batch: int, *, seed: int, samples: int = 320_000, types: int 
 
 
 def run_toy(*, quick: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"untrained": [toy("brier", 8, seed=seed, samples=0) for seed in range(3)]}
     for kind in ("order", "brier", "hybrid"):
         for batch in (8, 64) if kind != "order" else (1, 8, 64):
             rows = [toy(kind, batch, seed=seed, samples=40_000 if quick else 160_000) for seed in range(3)]

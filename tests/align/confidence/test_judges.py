@@ -15,7 +15,7 @@ from plait.llm import Scripted
 
 
 def judged(reply: str, *, answer: str = "Paris") -> tuple[bool, str]:
-    model = Scripted(answers=[reply]).open()
+    model = Scripted(answers=(reply,)).open()
     verdict = asyncio.run(judge_answer(model, question="Capital?", answer=answer, reference="Paris"))
     return verdict, model.calls[0].messages[-1]["content"]
 
@@ -42,9 +42,9 @@ def test_a_reward_model_does_not_see_the_confidence() -> None:
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
-        num_labels=1,
         pad_token_id=0,
     )
+    config.num_labels = 1
     model = LlamaForSequenceClassification(config)
     sure, unsure, other = reward_scores(
         model, tokenizer, ["Q?"] * 3, ["yes\n### Confidence: 0.9", "yes\n### Confidence: 0.1", "no"]
