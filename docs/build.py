@@ -155,6 +155,22 @@ def cli_page() -> str:
         *([v] for v in ["run", "check", "new", "schema", "watch", "resume", "diff", "rm", "ls", "show", "doctor"]),
     ]
     verbs += [["models", "ls"], ["models", "get"], ["llm", "serve"]]
+    data = [
+        "run",
+        "explain",
+        "ops",
+        "why",
+        "diff",
+        "sample",
+        "analyze",
+        "suggest",
+        "tune",
+        "sketch",
+        "agree",
+        "quality",
+    ]
+    verbs += [["data", verb] for verb in data] + [["data", "index", verb] for verb in ("add", "find", "show")]
+    verbs += [["align", verb] for verb in ("train", "score", "doctor", "bench-noise", "calibrate")]
     lines = ["# Command line", ""]
     for verb in verbs:
         shown = subprocess.run(

@@ -11,57 +11,111 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plait.align.evaluate import PairScores, score_pairs
+    from plait.align.arguments import training_arguments
+    from plait.align.confidence.offline import confidence_pairs
+    from plait.align.confidence.online import CalibrationReward
+    from plait.align.confidence.parse import parse_confidence
+    from plait.align.confidence.rewards import ConfidenceReward
+    from plait.align.evaluate import Interval, PairScores, accuracy, score_pairs
     from plait.align.losses import PairBatch
+    from plait.align.noise.doctor import examine
+    from plait.align.noise.estimate import estimate_flip_rate
     from plait.align.objectives import Objective, ObjectiveResult
     from plait.align.pairs import TokenLimits, TokenPair, tokenise_pairs
-    from plait.align.presets import DPO, BetaDPO, Custom, DrDPO
+    from plait.align.presets import DPO, BetaDPO, BetaDrDPO, Custom, DrDPO, Preset
     from plait.align.reference import ReferenceCache, reference_logprobs
+    from plait.align.samples import estimate_kl, sample_both
+    from plait.align.sft.evaluate import score_texts
+    from plait.align.sft.trainer import TextTrainer
+    from plait.align.sft.training import train_texts
     from plait.align.shared_prefix import choose_layout, lay_out, pair_logprobs
-    from plait.align.trainer import PairTrainer, training_arguments
+    from plait.align.trainer import PairTrainer
+    from plait.align.training import Trained, train_pairs
+    from plait.align.verdicts import Verdict, judge
+    from plait.align.winrate import win_rate
 
 __all__ = [
     "DPO",
     "BetaDPO",
+    "BetaDrDPO",
+    "CalibrationReward",
+    "ConfidenceReward",
     "Custom",
     "DrDPO",
+    "Interval",
     "Objective",
     "ObjectiveResult",
     "PairBatch",
     "PairScores",
     "PairTrainer",
+    "Preset",
     "ReferenceCache",
+    "TextTrainer",
     "TokenLimits",
     "TokenPair",
+    "Trained",
+    "Verdict",
+    "accuracy",
     "choose_layout",
+    "confidence_pairs",
+    "estimate_flip_rate",
+    "estimate_kl",
+    "examine",
+    "judge",
     "lay_out",
     "pair_logprobs",
+    "parse_confidence",
     "reference_logprobs",
+    "sample_both",
     "score_pairs",
+    "score_texts",
     "tokenise_pairs",
+    "train_pairs",
+    "train_texts",
     "training_arguments",
+    "win_rate",
 ]
 
 _HOME = {
     "BetaDPO": "presets",
+    "BetaDrDPO": "presets",
+    "CalibrationReward": "confidence.online",
+    "ConfidenceReward": "confidence.rewards",
     "Custom": "presets",
     "DPO": "presets",
     "DrDPO": "presets",
+    "Interval": "evaluate",
     "Objective": "objectives",
     "ObjectiveResult": "objectives",
     "PairBatch": "losses",
     "PairScores": "evaluate",
     "PairTrainer": "trainer",
+    "Preset": "presets",
     "ReferenceCache": "reference",
+    "TextTrainer": "sft.trainer",
     "TokenLimits": "pairs",
     "TokenPair": "pairs",
+    "Trained": "training",
+    "Verdict": "verdicts",
+    "accuracy": "evaluate",
     "choose_layout": "shared_prefix",
+    "confidence_pairs": "confidence.offline",
+    "estimate_flip_rate": "noise.estimate",
+    "estimate_kl": "samples",
+    "examine": "noise.doctor",
+    "judge": "verdicts",
     "lay_out": "shared_prefix",
     "pair_logprobs": "shared_prefix",
+    "parse_confidence": "confidence.parse",
     "reference_logprobs": "reference",
+    "sample_both": "samples",
     "score_pairs": "evaluate",
+    "score_texts": "sft.evaluate",
     "tokenise_pairs": "pairs",
-    "training_arguments": "trainer",
+    "train_pairs": "training",
+    "train_texts": "sft.training",
+    "training_arguments": "arguments",
+    "win_rate": "winrate",
 }
 
 

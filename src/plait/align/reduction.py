@@ -156,10 +156,10 @@ class LogMeanExp(Reduction):
 class RunningLogMeanExp(Reduction):
     """Dr. DPO with a normaliser that runs over batches, so that it works where one pair fits into memory.
 
-    Each pair counts ``exp(-loss/β') / Z``, where Z is the running mean of ``exp(-loss/β')`` over the batches before (the
-    first batch takes its own). The weights are known without other pairs of the step, and no second forward pass is
-    needed; they follow the exact ones as closely as Z follows the mean of the step. The number returned is
-    ``Σ weight · loss``, not Dr. DPO's own.
+    Each pair counts ``exp(-loss/β') / Z``, where Z is the running mean of ``exp(-loss/β')`` over the batches before
+    (the first batch takes its own). The weights are known without other pairs of the step, and no second forward pass
+    is needed; they follow the exact ones as closely as Z follows the mean of the step. The number returned is ``Σ
+    weight · loss``, not Dr. DPO's own.
 
     Source: ours; the objective is that of Wu et al. 2024, Dr. DPO (arXiv 2407.07880).
     """

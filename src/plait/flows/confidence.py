@@ -33,6 +33,15 @@ class Confidence(Stage):
 
     The model answers every question once, greedily; answers are marked against their references; pairs that differ in
     the stated confidence alone are trained on; confidences of the answers held out are measured before and after.
+
+    Example:
+        - name: confidence
+          use: align.confidence
+          questions: questions.jsonl
+          match: number
+          reward: brier
+
+    Source: Tao et al. 2024, CONQORD (arXiv 2404.17287), its order reward; the proper scores are the field's.
     """
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model", "result": "result.json", "answers": "answers.jsonl"}
