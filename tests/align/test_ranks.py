@@ -81,7 +81,9 @@ def test_two_ranks_train_what_one_does(together: Path, tmp_path: Path, name: str
                 [e[key] for e in facts["curve"]], rel=1e-4, abs=1e-5
             )
         assert found["evaluated"] == pytest.approx(facts["evaluated"], rel=1e-4, abs=1e-5)
-        assert found["state"]["steps"] == facts["state"]["steps"]
+        # Where each process looks at its own micro-batches, it has half of them.
+        own = 2 if name == "official_dr-2" else 1
+        assert found["state"]["steps"] == facts["state"]["steps"] / own
 
 
 @pytest.mark.slow

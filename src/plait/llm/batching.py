@@ -7,6 +7,7 @@ nothing of models: it is given a function that computes rows.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict, deque
@@ -155,10 +156,19 @@ class Batcher(Generic[R]):
 
     def close(self) -> None:
         """Finish the batch that is running, fail what waits, and end the thread."""
+        self._end()
+        self._thread.join()
+
+    async def aclose(self) -> None:
+        """The same without holding the event loop; also while the interpreter ends, when there is no executor."""
+        self._end()
+        while self._thread.is_alive():
+            await asyncio.sleep(0.01)
+
+    def _end(self) -> None:
         with self._news:
             self._closed = True
             self._news.notify()
-        self._thread.join()
 
     def _work(self) -> None:
         while self._collect():

@@ -181,7 +181,7 @@ class LocalChat:
 
     async def aclose(self) -> None:
         """Wait for the running batch, fail what waits, and end the thread."""
-        await asyncio.to_thread(self._batcher.close)
+        await self._batcher.aclose()
 
     def _compute(self, rows: Sequence[Row]) -> list[Completion]:
         from plait.models import generate
