@@ -54,7 +54,7 @@ class ChunkRows:
         order = np.argsort(owner, kind="stable")
         # Taken by Arrow, which copies texts: Polars would refer to the mapped files as long as a text is held.
         found = [
-            self._column(number, name).take(self._place(number, positions[order][owner[order] == number]))
+            self._column(number, name).take(_indices(self._place(number, positions[order][owner[order] == number])))
             for number in np.unique(owner)
         ]
         if not found:
@@ -85,3 +85,9 @@ class ChunkRows:
                 del self._open[next(iter(self._open))]
             self._open[number, name] = self._chunks[number].column(name)
         return self._open[number, name]
+
+
+def _indices(places: np.ndarray) -> pa.Array:
+    """The same numbers for Arrow, which imports pandas to look at an array that it is given as it is."""
+    data = np.ascontiguousarray(places, np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(data), [None, pa.py_buffer(data)])
