@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def some_rows(frame: pl.DataFrame, kept: np.ndarray) -> pl.DataFrame:
+    """The rows of a mask, bool ``[rows]``.
+
+    Column by column: `DataFrame.filter` asks Polars' own threads, and of many small questions the asking is what costs.
+    """
+    mask = pl.Series(kept, dtype=pl.Boolean)
+    return pl.DataFrame([column.filter(mask) for column in frame.get_columns()])
+
+
+def _with(frame: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
+    """The frame with a column, in the place of the one of its name."""
+    columns = {own.name: own for own in frame.get_columns()}
+    return pl.DataFrame(list((columns | {column.name: column}).values()))
+
+
 @runtime_checkable
 class _Rowwise(Protocol):
     """What can be cut down to some of its rows."""
@@ -96,13 +111,13 @@ class Batch:
         """The batch with other texts in a field."""
         first, *rest = [name] if name in self.frame.columns else name.split(".")
         if not rest:
-            return Batch(self.frame.with_columns(texts.alias(name)))
+            return Batch(_with(self.frame, texts.alias(name)))
         struct = pl.col(first).struct.with_fields(texts.alias(rest[0]))
         return Batch(self.frame.with_columns(struct))
 
     def with_column(self, name: str, values: pl.Series) -> Batch:
         """The batch with another column, which is no text that operations have looked at."""
-        batch = Batch(self.frame.with_columns(values.alias(name)))
+        batch = Batch(_with(self.frame, values.alias(name)))
         batch._shared = self._shared
         return batch
 
@@ -116,7 +131,7 @@ class Batch:
         """Some of the rows, bool ``[rows]``; counts that are known already are kept for them."""
         if kept.all():
             return self
-        batch = Batch(self.frame.filter(pl.Series(kept)))
+        batch = Batch(some_rows(self.frame, kept))
         batch._shared = {k: v.where(kept) for k, v in self._shared.items() if isinstance(v, _Rowwise)}
         return batch
 

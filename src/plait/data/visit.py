@@ -13,7 +13,7 @@ import polars as pl
 
 from plait.data.batch import Batch
 from plait.data.names import ROW, STATS
-from plait.data.op import Barrier, Filter, Mapper, RangeFilter, RewritingBarrier
+from plait.data.op import Barrier, Filter, Mapper, Op, RangeFilter, RewritingBarrier
 from plait.data.plan import Group, Pass, Rewrite, Step
 
 DROPPED_BY, VALUE, CHANGED = "dropped_by", "value", "changed"
@@ -112,7 +112,7 @@ def visit(
             tried without running again. What is kept does not change.
         carry: Keep what filters measure in the column `plait.data.names.STATS`, for operations that look at it.
     """
-    notes, came_in = _Notes(len(batch), study=study, carry=carry), _identity(batch.frame)
+    notes, came_in = _Notes(batch, study=study, carry=carry), _identity(batch.frame)
     spent = dict[int, Spent]()
     for part in one.parts:
         match part:
@@ -184,7 +184,7 @@ def _filter(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) ->
         values[slice(None) if unsettled is None else unsettled] = value
         notes.drop(step, rows[~kept], values[~kept])
         first = ~kept & _still(batch)
-        notes.sample(step, batch.frame.filter(pl.Series(first)), values[first], None)
+        notes.sample(step, batch.frame, np.flatnonzero(first), values, None)
     after = batch.with_column(_KEPT, pl.Series(kept & _still(batch))) if notes.study else batch.where(kept)
     spent[step.index] = Spent.since(clock, len(batch), int(kept.sum()))
     return after
@@ -219,7 +219,10 @@ def _unsettled(op: RangeFilter, batch: Batch) -> np.ndarray | None:
 def _value(op: Filter, measured: Any, rows: int) -> np.ndarray:
     """The number a row is dropped for: the first that is one."""
     for stat in op.stats:
-        values = pl.Series(measured[stat])
+        values = measured[stat]
+        if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+            return values.astype(np.float64)
+        values = pl.Series(values)
         if values.dtype.is_numeric():
             return values.cast(pl.Float64).fill_null(np.nan).to_numpy()
     return np.full(rows, np.nan)
@@ -228,7 +231,11 @@ def _value(op: Filter, measured: Any, rows: int) -> np.ndarray:
 class _Notes:
     """What is known of each row of a chunk."""
 
-    def __init__(self, rows: int, *, study: bool, carry: bool) -> None:
+    def __init__(self, batch: Batch, *, study: bool, carry: bool) -> None:
+        rows = len(batch)
+        ids = batch.frame["id"] if batch.frame.schema.get("id") == pl.String else None
+        self.draw = None if ids is None else ids.hash().to_numpy()
+        """By row, a number that decides whether it is sampled; nothing where rows have no names."""
         self.study = study
         self.carry = carry
         self.exact = study or carry
@@ -250,11 +257,11 @@ class _Notes:
         bit = np.uint64(1) << np.uint64(min(step.index, 63))
         old, new = before.frame[ROW].to_numpy(), after.frame[ROW].to_numpy()
         if len(old) == len(new) and np.array_equal(old, new):
-            differs = _differs(before.frame, after.frame)
+            differs = _differs(before.frame, after.frame, only=step.op.text_key if _only_rewrites(step.op) else None)
             self.changed[old[differs]] |= bit
             if differs.any():
-                rows = before.frame.filter(pl.Series(differs))
-                self.sample(step, rows, np.full(rows.height, np.nan), after.frame.filter(pl.Series(differs)))
+                unknown = np.full(len(old), np.nan)
+                self.sample(step, before.frame, np.flatnonzero(differs), unknown, after.frame)
             return
         gone = np.setdiff1d(old, new)
         self.drop(step, gone, np.full(len(gone), np.nan))
@@ -265,22 +272,25 @@ class _Notes:
         right = after.frame.filter(pl.col(ROW).is_in(single.implode()))
         self.changed[right[ROW].to_numpy()[_differs(left, right)]] |= bit
 
-    def sample(self, step: Step, before: pl.DataFrame, values: np.ndarray, after: pl.DataFrame | None) -> None:
-        """Note some rows that an operation dropped or changed."""
+    def sample(
+        self, step: Step, before: pl.DataFrame, places: np.ndarray, values: np.ndarray, after: pl.DataFrame | None
+    ) -> None:
+        """Note some of the rows at ``places`` of two frames, which an operation dropped or changed."""
         key = step.op.text_key
-        if before.schema.get("id") != pl.String or before.schema.get(key) != pl.String:
+        if self.draw is None or before.schema.get(key) != pl.String or not len(places):
             return
-        order = before["id"].hash(seed=step.index)
-        chosen = order.arg_sort().head(SAMPLED)
-        old, new = before[key].gather(chosen), None if after is None else after[key].gather(chosen)
+        order = _mixed(self.draw[before[ROW].to_numpy()[places]], step.index)
+        first = np.argsort(order, kind="stable")[:SAMPLED]
+        chosen = places[first].tolist()
+        old, new = before[key][chosen].to_list(), None if after is None else after[key][chosen].to_list()
         cuts = [0] * len(chosen) if new is None else [_first_difference(a, b) for a, b in zip(old, new, strict=True)]
         self.sampled.append(
             pl.DataFrame(
                 {
                     "index": [step.index] * len(chosen),
-                    "order": order.gather(chosen),
-                    "id": before["id"].gather(chosen),
-                    "value": values[chosen.to_numpy()],
+                    "order": order[first],
+                    "id": before["id"][chosen],
+                    "value": values[chosen],
                     "before": [_excerpt(text, cut) for text, cut in zip(old, cuts, strict=True)],
                     "after": [None] * len(chosen)
                     if new is None
@@ -325,21 +335,44 @@ def _excerpt(text: str | None, at: int) -> str:
     return f"{'…' if start else ''}{part}{'…' if start + _SHOWN < len(text or '') else ''}"
 
 
-def _differs(before: pl.DataFrame, after: pl.DataFrame) -> np.ndarray:
-    """Which rows of two frames differ, bool ``[rows]``."""
+def _only_rewrites(op: Op) -> bool:
+    """Whether no column but the text can change."""
+    return not isinstance(op, Mapper) or type(op).apply is Mapper.apply
+
+
+def _differs(before: pl.DataFrame, after: pl.DataFrame, *, only: str | None = None) -> np.ndarray:
+    """Which rows of two frames differ, bool ``[rows]``; in one column, if no other can."""
     changed = np.zeros(after.height, np.bool_)
-    for name in after.columns:
+    for name in after.columns if only is None or "." in only else [only]:
         if name not in before.columns:
             changed[:] = True
         elif name != ROW:
-            changed |= after[name].ne_missing(before[name]).to_numpy()
+            old, new = before[name], after[name]
+            plain = not (old.null_count() or new.null_count() or old.dtype.is_nested())
+            changed |= (new != old if plain else new.ne_missing(old)).to_numpy()
     return changed
+
+
+def _mixed(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """Other numbers for each seed, uint64; equal ones stay equal.
+
+    Source: the finaliser of SplitMix64, Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators".
+    """
+    mixed = numbers ^ np.uint64((seed * 0x9E3779B97F4A7C15 + 1) % (1 << 64))
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def spread(values: pl.Series, rows: np.ndarray, count: int) -> pl.Series:
     """Numbers of some rows as a column of all rows, null elsewhere; of repeated rows the first counts."""
     if len(rows) == count and np.array_equal(rows, np.arange(count)):
         return values
+    if values.dtype == pl.Float64 and not values.null_count():
+        spread_out, known = np.zeros(count), np.zeros(count, np.bool_)
+        spread_out[rows[::-1]] = values.to_numpy()[::-1]
+        known[rows] = True
+        return pl.Series(values.name, spread_out).set(pl.Series(~known), None)
     place = np.full(count, -1, np.int64)
     place[rows[::-1]] = np.arange(len(rows))[::-1]
     where = pl.Series(place)
