@@ -43,7 +43,8 @@ def measure(
         command: The program and its arguments.
         log: Where its output goes.
         environment: Variables beyond our own.
-        every: Seconds between two looks at its memory.
+        every: Seconds between two looks at its memory; more where a look takes so long that it would cost more than a
+            twentieth of a processor.
 
     Raises:
         RuntimeError: It failed.
@@ -61,10 +62,13 @@ def measure(
 
         def watch() -> None:
             nonlocal peak
-            while not ended.wait(every):
+            took = 0.0
+            while not ended.wait(max(every, 20 * took)):
+                begin = time.perf_counter()
                 tree = _tree(process.pid)
                 seconds.update({(pid, born): spent for pid, born, spent in tree})
                 peak = max(peak, sum(_pss_kib(pid) for pid, _, _ in tree) / 1024)
+                took = time.perf_counter() - begin
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
