@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from plait.align.noise.estimate import estimate_flip_rate
     from plait.align.objectives import Objective, ObjectiveResult
     from plait.align.pairs import TokenLimits, TokenPair, tokenise_pairs
-    from plait.align.presets import DPO, BetaDPO, BetaDrDPO, Custom, DrDPO, Preset
+    from plait.align.presets import DPO, BetaDPO, BetaDrDPO, Custom, DrDPO
     from plait.align.reference import ReferenceCache, reference_logprobs
     from plait.align.samples import estimate_kl, sample_both
     from plait.align.sft.evaluate import score_texts
@@ -48,7 +48,6 @@ __all__ = [
     "PairBatch",
     "PairScores",
     "PairTrainer",
-    "Preset",
     "ReferenceCache",
     "TextTrainer",
     "TokenLimits",
@@ -90,7 +89,6 @@ _HOME = {
     "PairBatch": "losses",
     "PairScores": "evaluate",
     "PairTrainer": "trainer",
-    "Preset": "presets",
     "ReferenceCache": "reference",
     "TextTrainer": "sft.trainer",
     "TokenLimits": "pairs",
