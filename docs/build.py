@@ -44,8 +44,8 @@ def main() -> int:
 def differences_page() -> str:
     """Every known difference from Data-Juicer's answers, as the parity tests and the operations tell it."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from parity.exceptions import DIFFERENCES  # pyright: ignore[reportMissingImports]
-    from parity.settings import LEFT_OUT  # pyright: ignore[reportMissingImports]
+    from parity.exceptions import DIFFERENCES
+    from parity.settings import LEFT_OUT
 
     what = {"stats": "number", "kept": "decision", "output": "text", "error": "error there, answer here"}
     told: dict[tuple[str, str], set[str]] = {}

@@ -109,7 +109,7 @@ class NotLanguage(Filter):
         return {"first": batch.text(self.text_key).str.slice(0, 1)}
 
     def keeps(self, batch: Batch, stats: object) -> np.ndarray:
-        return (stats["first"] != "x").to_numpy()  # type: ignore[index]
+        return (stats["first"] != "x").to_numpy()
 
 
 class FieldFilter(Filter):

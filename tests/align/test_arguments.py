@@ -113,7 +113,7 @@ def test_bf16_is_close_to_float32(tmp_path: Path) -> None:
     def run(name: str, **settings: Any) -> PairTrainer:
         made = trainer(tmp_path / name, model=lora(tiny_model(), scale=0.1), max_grad_norm=0.0, **settings)
         seen = gradients(made)
-        made.gradients = torch.cat([seen[n].flatten() for n in sorted(seen)])  # type: ignore[attr-defined]
+        made.gradients = torch.cat([seen[n].flatten() for n in sorted(seen)])
         return made
 
     exact, rounded = run("float32"), run("bf16", bf16=True)
@@ -121,8 +121,8 @@ def test_bf16_is_close_to_float32(tmp_path: Path) -> None:
     assert [e["loss"] for e in rounded.curve] == pytest.approx([e["loss"] for e in exact.curve], abs=0.05)
     assert [e["loss"] for e in rounded.curve] != [e["loss"] for e in exact.curve]
     likeness = torch.nn.functional.cosine_similarity(
-        exact.gradients,  # type: ignore[attr-defined]
-        rounded.gradients,  # type: ignore[attr-defined]
+        exact.gradients,
+        rounded.gradients,
         dim=0,
     )
     assert likeness > 0.99

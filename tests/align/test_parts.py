@@ -95,7 +95,7 @@ def test_scheduled_beta_by_hand() -> None:
     gaps, kept, statistics = torch.zeros(2, dtype=torch.float64), torch.ones(2).bool(), GapStatistics()
 
     def at(step: int, shape: str) -> float:
-        rule = ScheduledBeta(value=0.1, end=0.4, steps=4, shape=shape)  # type: ignore[arg-type]
+        rule = ScheduledBeta(value=0.1, end=0.4, steps=4, shape=shape)
         return float(rule.beta(gaps, kept, statistics, step=step))
 
     assert [at(step, "linear") for step in (0, 1, 4, 9)] == pytest.approx([0.1, 0.175, 0.4, 0.4])
@@ -126,7 +126,7 @@ def test_clamped_betas_are_counted_in_single_precision_too() -> None:
 
 
 def test_statistics_may_be_those_before_the_batch() -> None:
-    after, before = (BetaDPO(alpha=0.1, drop=0, statistics=w).build(seeds=SEEDS) for w in ("after", "before"))  # type: ignore[arg-type]
+    after, before = (BetaDPO(alpha=0.1, drop=0, statistics=w).build(seeds=SEEDS) for w in ("after", "before"))
     for gaps in ([1.0, 3.0], [5.0, 7.0]):
         told = [objective(batch_of(gaps)).scalars["beta"] for objective in (after, before)]
     # Before: M0 = 2, so β = 0.1 (1 + 0.1 · 4). After: the corrected mean is (0.09 · 2 + 0.1 · 6) / 0.19.
@@ -231,7 +231,7 @@ def test_official_dr_dpo_overflows_where_ours_does_not() -> None:
     assert official(gaps).scalars["loss"] == math.inf
     assert math.isfinite(DrDPO(beta=0.1, beta_prime=0.5).build(seeds=SEEDS)(gaps).scalars["loss"])
     mild = batch_of([1.0, -2.0, 3.0])
-    both = [DrDPO(compat=c).build(seeds=SEEDS)(mild).scalars["loss"] for c in ("official", "plait")]  # type: ignore[arg-type]
+    both = [DrDPO(compat=c).build(seeds=SEEDS)(mild).scalars["loss"] for c in ("official", "plait")]
     assert both[0] == pytest.approx(both[1])
 
 

@@ -67,18 +67,9 @@ class DPO(ObjectiveSettings):
         return Objective(self.loss, beta=FixedBeta(value=self.beta), seeds=seeds)
 
 
-class BetaDPO(ObjectiveSettings):
-    """β-DPO: β follows the mean gap of the batch, and pairs with unusual gaps are left out at random.
+class _DynamicBeta(ObjectiveSettings):
+    """What β-DPO is made of, whatever its losses are reduced to; see `BetaDPO`."""
 
-    With ``compat: official``: the running statistics start at zero without correction; they move once per micro-batch,
-    of all processes, and so β and the filter are those of a micro-batch; every process divides by its own number of
-    kept pairs; evaluation moves the statistics and leaves out pairs. What the official code cannot do, stop on a first
-    batch whose gaps are all equal, is not reproduced. Its ``mode_weight`` is `drop` here.
-
-    Source: Wu et al. 2024 (arXiv 2407.08639).
-    """
-
-    name: Literal["beta_dpo"] = "beta_dpo"
     beta: float = Field(default=0.1, gt=0)
     """β0: the β that the rule scales up and down; 1 / nats."""
     alpha: float = Field(default=0.6, ge=0)
@@ -92,10 +83,7 @@ class BetaDPO(ObjectiveSettings):
     statistics: Literal["after", "before"] = "after"
     """Whether the running statistics hold this batch already (as published), or only those before it."""
     compat: Compat = "plait"
-    """``official``: as the authors' code, see above."""
-
-    def build(self, *, seeds: Seeds) -> Objective:  # noqa: D102
-        return self._objective(Mean() if self.compat == "plait" else GroupMean(), seeds)
+    """``official``: as the authors' code; see the class."""
 
     def _objective(self, reduce: Reduction, seeds: Seeds) -> Objective:
         return Objective(
@@ -108,6 +96,23 @@ class BetaDPO(ObjectiveSettings):
             statistics_from=self.statistics,
             official=self.compat == "official",
         )
+
+
+class BetaDPO(_DynamicBeta):
+    """β-DPO: β follows the mean gap of the batch, and pairs with unusual gaps are left out at random.
+
+    With ``compat: official``: the running statistics start at zero without correction; they move once per micro-batch,
+    of all processes, and so β and the filter are those of a micro-batch; every process divides by its own number of
+    kept pairs; evaluation moves the statistics and leaves out pairs. What the official code cannot do, stop on a first
+    batch whose gaps are all equal, is not reproduced. Its ``mode_weight`` is `drop` here.
+
+    Source: Wu et al. 2024 (arXiv 2407.08639).
+    """
+
+    name: Literal["beta_dpo"] = "beta_dpo"
+
+    def build(self, *, seeds: Seeds) -> Objective:  # noqa: D102
+        return self._objective(Mean() if self.compat == "plait" else GroupMean(), seeds)
 
 
 class DrDPO(ObjectiveSettings):
@@ -128,14 +133,14 @@ class DrDPO(ObjectiveSettings):
     """``step`` is exact however a step is split; ``micro_batch`` as published; ``running`` needs no second forward pass
     where a step has several micro-batches."""
     compat: Compat = "plait"
-    """``official``: as the authors' code, see above."""
+    """``official``: as the authors' code; see the class."""
 
     def build(self, *, seeds: Seeds) -> Objective:  # noqa: D102
         reduce = _dr_dpo(self.beta_prime, self.scope, self.compat)
         return Objective(self.loss, beta=FixedBeta(value=self.beta), reduce=reduce, seeds=seeds)
 
 
-class BetaDrDPO(BetaDPO):
+class BetaDrDPO(_DynamicBeta):
     """β-DPO's β and filter with Dr. DPO's reduction: one for the spread of gaps, one for wrong labels.
 
     ``compat: official`` is that of both.
@@ -143,7 +148,7 @@ class BetaDrDPO(BetaDPO):
     Source: ours; the parts are Wu et al. 2024 (arXiv 2407.08639) and Wu et al. 2024 (arXiv 2407.07880).
     """
 
-    name: Literal["beta_dr_dpo"] = "beta_dr_dpo"  # pyright: ignore[reportIncompatibleVariableOverride]
+    name: Literal["beta_dr_dpo"] = "beta_dr_dpo"
     beta_prime: float = Field(default=1.0, gt=0)
     """β': large is β-DPO, small listens only to the best-fitted pairs; nats."""
     scope: Scope = "step"

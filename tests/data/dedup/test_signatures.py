@@ -43,7 +43,7 @@ def test_sets_hold_each_shingle_once(texts: list[str]) -> None:
     ("tokenization", "text", "count"), [("punctuation", "one, two. three!", 4), ("character", "中文 ab", 5)]
 )
 def test_other_tokens(tokenization: str, text: str, count: int) -> None:
-    shingling = Shingling(tokenization=tokenization, window=1)  # type: ignore[arg-type]
+    shingling = Shingling(tokenization=tokenization, window=1)
     assert len(shingling.shingles(pl.Series([text]))[0]) == count
 
 

@@ -108,7 +108,7 @@ def test_a_pattern_needs_a_group_per_field() -> None:
 def test_the_model_is_told_the_schema_and_what_to_do() -> None:
     op = asks(("^told", '{"score": 1}'), sampling_params={"temperature": 0.5, "max_tokens": 7, "seed": 3})
     op.ask([Question("Rate it.", "told")], SCORE)
-    call = line_to(op.chat()).model.calls[-1]  # type: ignore[attr-defined]
+    call = line_to(op.chat()).model.calls[-1]
     assert call.messages[0]["content"].startswith("Rate it.\n\nAnswer with one JSON object of this schema:\n{")
     assert (call.temperature, call.max_tokens, call.seed) == (0.5, 7, 3)
     assert call.schema["required"] == ["score"]
@@ -178,7 +178,7 @@ def test_settings_that_name_no_model_are_refused_before_a_call(op: Any, message:
 
 
 def test_addresses() -> None:
-    assert endpoint_of("m", "/v2/chat/completions", None, {"base_url": "http://h/"}, {}).base_url == "http://h/v2"  # type: ignore[attr-defined]
+    assert endpoint_of("m", "/v2/chat/completions", None, {"base_url": "http://h/"}, {}).base_url == "http://h/v2"
 
 
 def test_a_template_that_cannot_be_filled_says_so() -> None:

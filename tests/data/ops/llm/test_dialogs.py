@@ -70,7 +70,7 @@ def test_a_turn_without_an_answer_has_null_and_the_row_says_so(says: Says) -> No
 def test_only_the_last_rounds_are_shown(most: int, says: Says) -> None:
     op = DialogTopicDetectionMapper(model=says(("", {"analysis": f"a{most}", "labels": "t"})), max_round=most)
     metas(op, {"history": HISTORY})
-    last = line_to(op.chat()).model.calls[-1].messages  # type: ignore[attr-defined]
+    last = line_to(op.chat()).model.calls[-1].messages
     assert last[-1]["content"].count("Assistant:") == most
     assert "Write in Chinese." in last[0]["content"]
 

@@ -24,5 +24,5 @@ def test_texts_are_tagged_in_one_batch() -> None:
     assert empty is None
     statuses = after.column(f"{META}.text_tagging_by_prompt_status").to_list()
     assert statuses == ["ok", "ok", "not asked"]
-    counts = line_to(op.chat()).model.counts  # type: ignore[attr-defined]
+    counts = line_to(op.chat()).model.counts
     assert (counts.calls, counts.batches) == (2, 1)

@@ -67,7 +67,7 @@ def run(op: Mapper, *rows: dict[str, Any]) -> list[dict[str, Any]]:
 
 def asked(op: Any) -> str:
     """The last message of the last call."""
-    return line_to(op.chat()).model.calls[-1].messages[-1]["content"]  # type: ignore[attr-defined]
+    return line_to(op.chat()).model.calls[-1].messages[-1]["content"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_sentences_go_to_another_field(says: Says) -> None:
         ("go", "please go"),
         (" ", None),
     ]
-    assert line_to(op.chat()).model.calls[-1].temperature == 0.2  # type: ignore[attr-defined]
+    assert line_to(op.chat()).model.calls[-1].temperature == 0.2
 
 
 def test_a_row_per_question(says: Says) -> None:
@@ -307,7 +307,7 @@ def test_looking_again_ends_when_nothing_new_is_found(says: Says) -> None:
     model = says(("", {"entities": [{"name": "A", "type": "t", "description": "d"}], "relations": []}))
     op = ExtractEntityRelationMapper(model=model, max_gleaning=50, entity_types=("ends-here",))
     run(op, {"text": "t"})
-    assert len(line_to(op.chat()).model.calls) == 2  # type: ignore[attr-defined]
+    assert len(line_to(op.chat()).model.calls) == 2
 
 
 def test_attributes_of_entities(says: Says) -> None:

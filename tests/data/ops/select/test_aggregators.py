@@ -49,7 +49,7 @@ def test_parts_are_summed_up_first() -> None:
         {"event_description": "one", "nested_status": "ok"},
         {"event_description": None, "nested_status": "not asked"},
     ]
-    assert len(line_to(op.chat()).model.calls) == 3  # type: ignore[attr-defined]
+    assert len(line_to(op.chat()).model.calls) == 3
 
 
 def test_a_part_without_a_summary_fails_its_group_alone() -> None:
