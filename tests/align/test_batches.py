@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plait.align.batches import PairBatches
+from plait.align.batches import Batches
 from plait.core.seeds import Seeds
 from plait.errors import UsageError
 
@@ -23,10 +23,10 @@ from plait.errors import UsageError
 def test_every_batch_is_full_and_coverage_is_even(count: int, batch: int, micro: int, steps: int, seed: int) -> None:
     if batch > count or batch % micro:
         with pytest.raises(UsageError):
-            PairBatches([1] * count, batch_size=batch, steps=steps, seeds=Seeds(seed), micro_batch_size=micro)
+            Batches([1] * count, batch_size=batch, steps=steps, seeds=Seeds(seed), micro_batch_size=micro)
         return
     lengths = [(i * 7) % 13 for i in range(count)]
-    batches = PairBatches(lengths, batch_size=batch, steps=steps, seeds=Seeds(seed), micro_batch_size=micro)
+    batches = Batches(lengths, batch_size=batch, steps=steps, seeds=Seeds(seed), micro_batch_size=micro)
     parts = list(batches)
     assert len(parts) == len(batches) == steps * (batch // micro)
     assert {len(part) for part in parts} == {micro}
@@ -38,13 +38,13 @@ def test_every_batch_is_full_and_coverage_is_even(count: int, batch: int, micro:
 
 
 def test_all_pairs_are_seen_before_any_is_seen_a_third_time() -> None:
-    whole = list(PairBatches([1] * 10, batch_size=4, steps=5, seeds=Seeds(3)).steps_in_order())
+    whole = list(Batches([1] * 10, batch_size=4, steps=5, seeds=Seeds(3)).steps_in_order())
     assert sorted(i for step in whole for i in step) == sorted(list(range(10)) * 2)
 
 
 def test_similar_lengths_meet() -> None:
     lengths = [10, 500] * 32
-    batches = PairBatches(lengths, batch_size=4, steps=16, seeds=Seeds(1))
+    batches = Batches(lengths, batch_size=4, steps=16, seeds=Seeds(1))
     mixed = sum(len({lengths[i] for i in step}) > 1 for step in batches.steps_in_order())
     assert mixed <= 2  # at most one batch per window of eight
     sides = [lengths[step[0]] for step in batches.steps_in_order()]
@@ -55,7 +55,7 @@ def test_similar_lengths_meet() -> None:
 def test_without_grouping_the_longest_pairs_are_spread() -> None:
     lengths = [100] * 8 + [1] * 24
     grouped, shuffled = (
-        PairBatches(lengths, batch_size=4, steps=8, seeds=Seeds(1), group_by_length=group) for group in (True, False)
+        Batches(lengths, batch_size=4, steps=8, seeds=Seeds(1), group_by_length=group) for group in (True, False)
     )
     heaviest = [
         max(sum(lengths[i] for i in step) for step in batches.steps_in_order()) for batches in (grouped, shuffled)
@@ -67,7 +67,7 @@ def test_without_grouping_the_longest_pairs_are_spread() -> None:
 
 def test_seeded() -> None:
     def order(seed: int) -> list[list[int]]:
-        return list(PairBatches([1] * 20, batch_size=5, steps=8, seeds=Seeds(seed)))
+        return list(Batches([1] * 20, batch_size=5, steps=8, seeds=Seeds(seed)))
 
     assert order(1) == order(1)
     assert order(1) != order(2)
@@ -75,7 +75,7 @@ def test_seeded() -> None:
 
 
 def test_refusals_say_what_to_do() -> None:
-    with pytest.raises(UsageError, match="only 3 pairs"):
-        PairBatches([1, 1, 1], batch_size=4, steps=1, seeds=Seeds(0))
+    with pytest.raises(UsageError, match="only 3 examples"):
+        Batches([1, 1, 1], batch_size=4, steps=1, seeds=Seeds(0))
     with pytest.raises(UsageError, match="does not divide"):
-        PairBatches([1] * 9, batch_size=4, steps=1, seeds=Seeds(0), micro_batch_size=3)
+        Batches([1] * 9, batch_size=4, steps=1, seeds=Seeds(0), micro_batch_size=3)

@@ -278,7 +278,7 @@ def test_a_loss_that_is_not_a_number_names_its_pairs(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="only 14 pairs"):
+    with pytest.raises(UsageError, match="only 14 examples"):
         trainer(tmp_path, batch_size=15)
     with pytest.raises(UsageError, match="no pairs"):
         PairTrainer(tiny_model(), training_arguments(tmp_path, steps=1), objective=DPO().build(seeds=SEEDS), pairs=[])

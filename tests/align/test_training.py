@@ -77,7 +77,7 @@ def test_the_adapter_is_off_in_the_reference(tiny: str, tmp_path: Path) -> None:
     moved = lora(base, scale=0.5)
     trained = train_pairs(moved, RECORDS, arguments(tmp_path, steps=1), tokenizer=byte_tokenizer())
     plain: Any = load(tiny).model
-    expected = reference_logprobs(plain, trained.trainer.pairs, cache=ReferenceCache())
+    expected = reference_logprobs(plain, trained.trainer.items, cache=ReferenceCache())
     torch.testing.assert_close(trained.trainer.table.reference, torch.tensor(expected), atol=1e-4, rtol=0)
     assert abs(trained.curve[0]["gap"]) > 0.01
 

@@ -124,14 +124,14 @@ def training_arguments(
     )
 
 
-def host_arguments(args: TrainingArguments, *, pairs: int) -> TrainingArguments:
+def host_arguments(args: TrainingArguments, *, items: int) -> TrainingArguments:
     """A copy in which epochs are steps; the host's own epochs are not ours, whose batches are always full.
 
     ``num_train_epochs`` gives ``max_steps``, rounded up, and the strategies ``epoch`` become every so many steps.
 
     Args:
         args: From `training_arguments`, or your own.
-        pairs: How many there are to train on.
+        items: How many there are to train on.
 
     Raises:
         UsageError: An argument cannot be honoured.
@@ -139,7 +139,7 @@ def host_arguments(args: TrainingArguments, *, pairs: int) -> TrainingArguments:
     _refuse(args)
     host = copy.copy(args)
     host.logging_nan_inf_filter = False  # a loss that is not a number is an error here, not a gap in a curve
-    per_epoch = pairs / global_batch_size(args)
+    per_epoch = items / global_batch_size(args)
     if args.max_steps <= 0:
         host.max_steps = max(1, math.ceil(args.num_train_epochs * per_epoch))
     for kind in ("logging", "eval", "save"):
@@ -151,7 +151,7 @@ def host_arguments(args: TrainingArguments, *, pairs: int) -> TrainingArguments:
 
 
 def global_batch_size(args: TrainingArguments) -> int:
-    """Pairs per optimiser step, over all processes."""
+    """Pairs, or texts, per optimiser step, over all processes."""
     return args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
 
 

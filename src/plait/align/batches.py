@@ -1,4 +1,4 @@
-"""Which pairs are trained on together, for every step of a run: shuffled, and known in advance.
+"""Which pairs (or texts) are trained on together, for every step of a run: shuffled, and known in advance.
 
 Where a batch is padded, pairs of similar length meet. Without padding that would save nothing, and the batch of the
 longest pairs would need the most memory: then the shuffle alone decides.
@@ -16,7 +16,7 @@ _WINDOW = 8  # batches whose pairs are sorted by length together: little padding
 
 
 @dataclass(frozen=True)
-class PairBatches:
+class Batches:
     """A batch sampler over all steps of a run, the epochs one after the other.
 
     Every batch is full and no batch holds a pair twice: what is left over at the end of an epoch opens the next one.
@@ -30,7 +30,7 @@ class PairBatches:
         group_by_length: Whether pairs of similar length meet; for layouts with padding.
 
     Example:
-        >>> list(PairBatches([9, 1, 8, 2], batch_size=2, steps=2, seeds=Seeds(7)))
+        >>> list(Batches([9, 1, 8, 2], batch_size=2, steps=2, seeds=Seeds(7)))
         [[3, 1], [0, 2]]
     """
 
@@ -44,9 +44,9 @@ class PairBatches:
     def __post_init__(self) -> None:
         if self.batch_size > len(self.lengths):
             raise UsageError(
-                f"batch_size is {self.batch_size}, but there are only {len(self.lengths)} pairs",
-                code="align.too-few-pairs",
-                hint="give more pairs, or a smaller batch_size",
+                f"batch_size is {self.batch_size}, but there are only {len(self.lengths)} examples",
+                code="align.too-few",
+                hint="give more of them, or a smaller batch_size",
             )
         if self.batch_size % self._micro:
             raise UsageError(

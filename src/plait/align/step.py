@@ -66,7 +66,7 @@ class PairTable:
                 code="align.flip-prior",
                 hint="give it for all pairs, 0 where the label is sure, or for none",
             )
-        values = torch.tensor(reference if reference is not None else [(0.0, 0.0)] * len(pairs))
+        values = torch.tensor(reference or [(0.0, 0.0)] * len(pairs)).reshape(-1, 2)
         bad = [pair.id for pair, finite in zip(pairs, values.isfinite().all(1).tolist(), strict=True) if not finite]
         if bad:
             raise ModelError(

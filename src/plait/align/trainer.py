@@ -13,43 +13,29 @@ however it is split into micro-batches and over processes (``torchrun``). From r
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.trainer_callback import PrinterCallback
 
 from plait.align import ranks
-from plait.align.arguments import (
-    check_checkpointing,
-    decisive,
-    global_batch_size,
-    host_arguments,
-    training_arguments,
-)
-from plait.align.batches import PairBatches
-from plait.align.checkpoint import read_generators
-from plait.align.checks import check_heldout, check_training
+from plait.align.arguments import training_arguments
+from plait.align.checks import check_reference
 from plait.align.objectives import Objective
 from plait.align.pairs import TokenPair
-from plait.align.reference import PairLogprobs, weights_fingerprint
+from plait.align.reference import PairLogprobs
 from plait.align.resumable import OnStep, ResumableTrainer, digest
 from plait.align.shared_prefix import LaidOutPairs, Layout, choose_layout, lay_out, pair_logprobs
 from plait.align.step import PairTable, Step, finite_scalars, require_finite
 from plait.core.seeds import Seeds
-from plait.errors import UsageError
 
 __all__ = ["OnStep", "PairTrainer", "training_arguments"]
 
 _log = logging.getLogger(__name__)
-_OBJECTIVE = "PairTrainer.objective"  # beside what callbacks keep, in the host's state file
 
 
 @dataclass(frozen=True)
@@ -86,7 +72,9 @@ class PairTrainer(ResumableTrainer):
         ModelError: A reference log-probability is not finite.
     """
 
+    kind: ClassVar[str] = "pairs"
     scalar: ClassVar[str] = "beta"
+    scorer: ClassVar[str] = "plait.align.evaluate.score_pairs"
 
     def __init__(
         self,
@@ -104,150 +92,70 @@ class PairTrainer(ResumableTrainer):
         callbacks: Sequence[TrainerCallback] = (),
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
-        check_training(model, objective=objective, pairs=pairs, reference=reference)
-        check_heldout(args, objective=objective, heldout=heldout, reference=heldout_reference)
-        check_checkpointing(model, args)
-        args = host_arguments(args, pairs=len(pairs))
-        self.network = model
-        self.folder = Path(args.output_dir or ".")
+        check_reference(
+            objective, pairs=pairs, reference=reference, heldout=heldout, heldout_reference=heldout_reference
+        )
         self.objective = objective.train()
-        self.pairs = list(pairs)
-        self.table = PairTable.of(self.pairs, reference)
-        self.heldout = list(heldout)
-        self.heldout_table = PairTable.of(self.heldout, heldout_reference) if heldout else None
+        self.table = PairTable.of(pairs, reference)
+        self.heldout_table = PairTable.of(heldout, heldout_reference)
         self.layout: Layout
         if layout == "auto":
-            longest = max(pair.longest_branch for pair in [*self.pairs, *self.heldout])
+            longest = max((pair.longest_branch for pair in [*pairs, *heldout]), default=0)
             self.layout, self.layout_reason = choose_layout(model, longest=longest)
             _log.log(logging.INFO if self.layout == "shared_prefix" else logging.WARNING, self.layout_reason)
         else:
             self.layout, self.layout_reason = layout, "chosen by the caller"
-        self.batches = PairBatches(
-            [pair.length for pair in self.pairs],
-            batch_size=global_batch_size(args),
-            micro_batch_size=args.per_device_train_batch_size,
-            steps=args.max_steps,
-            seeds=seeds or Seeds(args.seed if args.data_seed is None else args.data_seed),
+        self._step: Step | None = None
+        super().__init__(
+            model,
+            args,
+            items=pairs,
+            heldout=heldout,
+            lengths=[pair.length for pair in pairs],
             # The shared prefix pads nothing, and batches drawn at random are better statistics of the pairs.
             group_by_length=self.layout == "two_branch" or args.train_sampling_strategy == "group_by_length",
+            seeds=seeds,
+            on_step=on_step,
+            callbacks=callbacks,
+            optimizers=optimizers,
         )
-        self._step: Step | None = None
-        self._resumed_from: Path | None = None
-        self.scalars = []
-        super().__init__(
-            model=cast("Any", model),
-            args=args,
-            train_dataset=cast("Any", range(len(self.pairs))),
-            eval_dataset=cast("Any", range(len(self.heldout))) if heldout else None,
-            callbacks=list(callbacks),
-            optimizers=cast("Any", optimizers),
-        )
-        self.remove_callback(PrinterCallback)
-        if on_step is not None:
-            self.tell(on_step)
 
-    # --- data -----------------------------------------------------------------------------------------------------
+    def collate(self, rows: list[int]) -> _MicroBatch:
+        """Some pairs, laid out."""
+        return _MicroBatch(rows, lay_out([self.items[row] for row in rows], layout=self.layout))
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """This rank's micro-batches of all steps, in order."""
-        mine = cast("Any", ranks.deal(list(self.batches)))
-        return DataLoader(cast("Any", range(len(self.pairs))), batch_sampler=mine, collate_fn=self._collate)
-
-    def _collate(self, rows: list[int]) -> _MicroBatch:
-        return _MicroBatch(rows, lay_out([self.pairs[row] for row in rows], layout=self.layout))
-
-    # --- the step -------------------------------------------------------------------------------------------------
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[_MicroBatch], num_batches: int, device: torch.device
-    ) -> tuple[list[_MicroBatch], None]:
-        """This rank's micro-batches of one step; where the objective must look ahead, it has seen them all."""
-        parts = [
-            replace(batch, laid_out=batch.laid_out.to(device), number=number)
-            for number, batch in enumerate(islice(epoch_iterator, num_batches))
-        ]
-        self._step = Step(
-            self.objective,
-            self.table,
-            [part.rows for part in parts],
-            number=self.state.global_step + 1,
-            device=device,
-        )
-        if self._resumed_from is not None:  # before anything draws, and after the loader has drawn its seed
-            read_generators(self._resumed_from, device=device)
-            self._resumed_from = None
+    def begin_step(self, parts: list[_MicroBatch], device: torch.device) -> list[_MicroBatch]:
+        """Micro-batches of the step; where the objective must look ahead, it has seen them all."""
+        parts = [replace(p, laid_out=p.laid_out.to(device), number=n) for n, p in enumerate(parts)]
+        rows, number = [part.rows for part in parts], self.state.global_step + 1
+        self._step = Step(self.objective, self.table, rows, number=number, device=device)
         if self._step.looks_ahead:
             _dropout_off(self.network)
             # A LoRA dropout must drop the same units when the parts are run again with gradients.
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
                 self._step.see([pair_logprobs(self.network, part.laid_out) for part in parts])
-        return parts, None
+        return parts
 
-    def _prepare_inputs(self, inputs: Any) -> Any:
-        return inputs
-
-    def compute_loss(
-        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """This micro-batch's part of the step's loss, with its part of the exact gradient."""
-        del num_items_in_batch
-        if return_outputs:
-            raise UsageError(
-                "PairTrainer has no per-batch outputs", code="align.outputs", hint="use plait.align.evaluate"
-            )
-        batch, step = cast("_MicroBatch", inputs), cast("Step", self._step)
+    def part_of_the_loss(self, model: nn.Module, part: _MicroBatch) -> Tensor:
+        """A tensor whose value is this micro-batch's part of the step's loss, and whose gradient that of the whole."""
+        step = cast("Step", self._step)
         _dropout_off(model)
-        chosen, rejected = pair_logprobs(model, batch.laid_out)
-        part = step.part(batch.number, chosen, rejected)
-        if batch.number == len(step.parts) - 1:
+        chosen, rejected = pair_logprobs(model, part.laid_out)
+        found = step.part(part.number, chosen, rejected)
+        if part.number == len(step.parts) - 1:
             self.scalars.append(step.scalars)
-        surrogate = (part.by_chosen * chosen + part.by_rejected * rejected).sum()
-        # Its value is the loss, its gradient the sum over ranks, of which data parallelism takes the mean.
-        return ranks.count() * (surrogate - surrogate.detach()) + part.loss
+        surrogate = (found.by_chosen * chosen + found.by_rejected * rejected).sum()
+        return ranks.count() * (surrogate - surrogate.detach()) + found.loss
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Put the objective's scalars beside what the host logs, and count epochs in pairs."""
-        self.state.epoch = self.state.global_step * self.batches.batch_size / len(self.pairs)
-        super().log(logs, start_time)
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: the host's estimate does not fit shared prefixes."""
-        del inputs
-        return 0
-
-    # --- evaluation -----------------------------------------------------------------------------------------------
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """The objective's scalars on the held-out pairs as one batch; its state stays as it was, unless it is official.
-
-        Returns:
-            ``eval_loss``, ``eval_gap``, ``eval_accuracy``, …: equal whatever ``per_device_eval_batch_size`` and the
-            number of ranks.
-
-        Raises:
-            UsageError: There are no held-out pairs, or others are given: they need reference log-probabilities.
-            ModelError: The loss is not a number.
-        """
-        del ignore_keys
-        if eval_dataset is not None or self.heldout_table is None:
-            raise UsageError(
-                "PairTrainer evaluates the pairs given to it as heldout",
-                code="align.no-heldout",
-                hint="pass heldout= and heldout_reference=, or use plait.align.evaluate.score_pairs",
-            )
+    def measure_heldout(self) -> Mapping[str, float]:
+        """Scalars of the held-out pairs as one batch; only an official objective changes its state by it."""
         rows = torch.arange(len(self.heldout))
         chosen, rejected = self._heldout_logprobs()
         when = f"on the held-out pairs after step {self.state.global_step}"
         require_finite(self.heldout_table, rows, chosen, rejected, when=when)
         result = self.objective.eval()(self.heldout_table.batch(rows, chosen, rejected))
         self.objective.train()
-        scalars = finite_scalars(result, self.heldout_table, rows, when=when)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scalars.items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return finite_scalars(result, self.heldout_table, rows, when=when)
 
     def _heldout_logprobs(self) -> tuple[Tensor, Tensor]:
         """Of all held-out pairs, dealt to the ranks; ``[heldout]`` each."""
@@ -264,44 +172,23 @@ class PairTrainer(ResumableTrainer):
         chosen, rejected = ranks.gather(torch.cat(found)).unbind(1)
         return chosen, rejected
 
-    # --- checkpoints ----------------------------------------------------------------------------------------------
+    def own_state(self) -> dict[str, Any]:
+        """The objective's."""
+        return self.objective.state_dict()
 
-    @property
-    def _kept(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", self.state.stateful_callbacks)
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """The objective's."""
+        self.objective.load_state_dict(state)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self._kept[_OBJECTIVE] = self.objective.state_dict()
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.objective.load_state_dict(self._kept[_OBJECTIVE])
-            self._resumed_from = Path(checkpoint)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Nothing: the host would do it after `get_batch_samples` has drawn."""
-        del checkpoint
-
-    def describe(self) -> dict[str, Any]:
-        """All that decides the run's numbers, by name."""
-        optimizer = {} if self.optimizer is None else {"optim": type(self.optimizer).__name__}
+    def described(self) -> dict[str, Any]:
+        """The objective, the pairs with their reference log-probabilities, and how they are laid out."""
         return {
             "objective": self.objective.settings(),
-            "model": weights_fingerprint(self.network),
-            "set of trained weights": [
-                [name, list(p.shape)] for name, p in self.network.named_parameters() if p.requires_grad
-            ],
             "set of pairs": digest(
-                [digest([p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior]) for p in self.pairs]
+                [digest([p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior]) for p in self.items]
             ),
             "reference model": digest(self.table.reference.tolist()),
-            "order of pairs": [self.batches.seeds.seed, *self.batches.seeds.path],
             "layout": self.layout,
-            "number of processes": ranks.count(),
-            **decisive(self.args),
-            **optimizer,
         }
 
 
