@@ -8,7 +8,9 @@
 Both train on the same rows with the same model, batch size, precision and threads, in processes of their own; loading
 the model and tokenising the rows is not counted. TRL takes the rows in a random order, as it does by default, and runs
 three times: as spelt out here, with its reference log-probabilities computed beforehand, and with its default
-``gradient_checkpointing=True``. Ours runs twice: without and with what the first run left in the reference cache.
+``gradient_checkpointing=True``. Ours runs twice: without and with what the first run left in the reference cache. Where
+Plait multiplies matrices in another way than torch (`plait.models.fast_linear`), ours without that stands beside them:
+what is left is what the layout of the pairs saves.
 
 How much is padding depends on which pairs meet in a batch. So that a few batches stand for the file, the rows are that
 one of 101 random draws whose share of padding is nearest to that of the whole file in random order. Without ``--pairs``
@@ -34,6 +36,7 @@ from record import Benchmark, Claim
 
 from plait.align.pairs import TokenPair, tokenise_pairs
 from plait.core.seeds import Seeds
+from plait.models.fast_linear import SWITCH, is_faster
 
 HERE = Path(__file__).parent
 PEER = HERE.parent / ".peers" / "trl"
@@ -142,7 +145,9 @@ def representative(rows: list[dict[str, str]], tokenizer: Any, *, count: int, ba
 # --- the comparison -------------------------------------------------------------------------------------------------
 
 
-def run(command: Sequence[str | Path], settings: dict[str, Any], work: Path) -> dict[str, Any]:
+def run(
+    command: Sequence[str | Path], settings: dict[str, Any], work: Path, *, fast_linear: bool = True
+) -> dict[str, Any]:
     """A process's own result, and its peak memory."""
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
@@ -151,8 +156,8 @@ def run(command: Sequence[str | Path], settings: dict[str, Any], work: Path) -> 
     given.write_text(json.dumps({**settings, "folder": str(folder / "out")}))
     threads = str(settings["threads"])
     quiet = {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    caches = {"HF_DATASETS_CACHE": str(folder / "datasets")}
-    measured = measure([*command, given, result], log=folder / "log.txt", environment={**quiet, **caches})
+    chosen = {"HF_DATASETS_CACHE": str(folder / "datasets"), SWITCH: str(int(fast_linear))}
+    measured = measure([*command, given, result], log=folder / "log.txt", environment={**quiet, **chosen})
     return {**json.loads(result.read_text()), "peak MiB": measured.memory_mib}
 
 
@@ -203,9 +208,9 @@ def compare(chosen: argparse.Namespace) -> None:
     trl = [PEER / "bin" / "python", HERE / "peers" / "trl_run.py"]
     logprobs = dict[str, list[list[float]]]()
 
-    def run_ours() -> dict[str, float]:
+    def run_ours(*, fast_linear: bool = True) -> dict[str, float]:
         cache.unlink(missing_ok=True)
-        first, second = run(ours, settings, work), run(ours, settings, work)
+        first, second = (run(ours, settings, work, fast_linear=fast_linear) for _ in range(2))
         logprobs["plait"] = first["logprobs"]
         return per_pair(first) | known(second, read_again=True)
 
@@ -219,6 +224,8 @@ def compare(chosen: argparse.Namespace) -> None:
 
     precomputed = f"{TRL}, precomputed reference"
     peers = {precomputed: lambda: run_trl(precomputed=True, checkpointing=False)}
+    if is_faster() and chosen.device == "cpu":
+        peers["plait, matrices by torch"] = lambda: run_ours(fast_linear=False)
     if not chosen.quick:
         peers[TRL] = lambda: run_trl(precomputed=False, checkpointing=False)
         peers[f"{TRL}, gradient checkpointing"] = lambda: run_trl(precomputed=False, checkpointing=True)
@@ -234,6 +241,7 @@ def compare(chosen: argparse.Namespace) -> None:
         "batch size": chosen.batch_size,
         "threads": chosen.threads,
         "precision": settings["dtype"],
+        "matrices": "oneDNN" if is_faster() and chosen.device == "cpu" else "torch",
         "positions TRL computes per token of ours": round(padded(tokenised, chosen.batch_size), 2),
         "largest difference of a log-probability, nats": round(apart, 6),
     }

@@ -55,18 +55,21 @@ def reference_logprobs(
     """
     import torch
 
+    from plait.models.fast_linear import fast_linear, is_faster
+
     device = next(model.parameters()).device
     if batch_tokens is None:
         batch_tokens = 1 if device.type == "cpu" else _GPU_TOKENS
     # Everything that could change a value's last bit is part of its key, but for a GPU's batches.
     precision = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else "full"
-    model_key = f"{weights_fingerprint(model)} {layout} {precision} torch-{torch.__version__} {_VERSION}"
+    product = "oneDNN" if is_faster() else "torch"
+    model_key = f"{weights_fingerprint(model)} {layout} {precision} {product} torch-{torch.__version__} {_VERSION}"
     keys = [_row_key(model_key, pair) for pair in pairs]
     known = cache.find(keys)
     missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
     total = len(set(keys))
     done = total - len(missing)
-    with eval_without_adapter(model), torch.no_grad():
+    with fast_linear(model), eval_without_adapter(model), torch.no_grad():
         for batch in _batches(missing, batch_tokens):
             found = _compute(model, list(batch.values()), layout=layout, device=device)
             cache.add(new := dict(zip(batch, found, strict=True)))

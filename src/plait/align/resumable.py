@@ -39,6 +39,7 @@ from plait.align.checkpoint import (
 from plait.align.reference import weights_fingerprint
 from plait.core.seeds import Seeds
 from plait.errors import RunError, UsageError
+from plait.models.fast_linear import use_fast_linear
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 """Called at each log with the step, the number of steps, and the scalars: means over the steps since the last log."""
@@ -89,6 +90,7 @@ class ResumableTrainer(Trainer):
     ) -> None:
         self._check(model, args, items=items, heldout=heldout)
         args = host_arguments(args, items=len(items))
+        use_fast_linear(model)
         self.network = model
         self.folder = Path(args.output_dir or ".")
         self.items, self.heldout = list(items), list(heldout)

@@ -139,6 +139,9 @@ def load(name: str | ModelSource, *, dtype: str = "float32", device: Literal["au
     folder = local_folder(source)
     model, tokenizer = _read_folder(folder, source, dtype=getattr(torch, dtype))
     torch.nn.Module.to(model, target).eval().requires_grad_(False)
+    from plait.models.fast_linear import use_fast_linear
+
+    use_fast_linear(model)
     return LanguageModel(model, tokenizer, source)
 
 
