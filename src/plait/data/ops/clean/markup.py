@@ -8,6 +8,7 @@ import polars as pl
 
 from plait.core.optional import require
 from plait.data.op import Cost, Mapper, Need
+from plait.data.ops.clean.pieces import cheap, pieces
 from plait.data.ops.clean.splice import rewrite_where
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class CleanHtmlMapper(Mapper):
         ['*\n*one & two']
 
     Source: Data-Juicer 1.6.1, ``clean_html_mapper`` (selectolax, its lexbor parser). Texts without markup are not
-    parsed: an HTML parser takes nothing from them but blanks at the start.
+    parsed: an HTML parser takes nothing from them but blanks at the start. Long texts are parsed in pieces
+    (`plait.data.ops.clean.pieces`), so that no nesting makes them slow.
     """
 
     cost: ClassVar[Cost] = "python"
@@ -44,4 +46,9 @@ class CleanHtmlMapper(Mapper):
 def _parsed(texts: pl.Series) -> pl.Series:
     lexbor: Any = require("selectolax.lexbor", extra="data", feature="clean_html_mapper")
     listed = texts.str.replace_many(["<li>", "</li>", "<ol>", "</ol>"], ["\n*", "", "\n*", ""])
-    return pl.Series([lexbor.LexborHTMLParser(text).text() for text in listed.to_list()], dtype=pl.String)
+
+    def text_of(html: str) -> str:
+        parts = [html] if cheap(html) else pieces(html)
+        return "".join(lexbor.LexborHTMLParser(part).text() for part in parts)
+
+    return pl.Series([text_of(html) for html in listed.to_list()], dtype=pl.String)
