@@ -54,7 +54,7 @@ bench: $(patsubst benchmarks/%.py,bench-%,$(filter-out $(BENCH_PARTS),$(wildcard
 bench-%: setup
 	$(BIN)/python benchmarks/$(subst -,_,$*).py
 
-bench-data: bench-data-speed bench-data-kernels  ## Measure the data strand beside Data-Juicer and datatrove
+bench-data: bench-data-speed bench-data-kernels bench-data-ray  ## Measure the data strand beside Data-Juicer and datatrove
 
 bench-data-speed: peers
 
