@@ -31,6 +31,16 @@ def test_the_group_shows_its_verbs_and_examples(plait):
     assert "plait data run web" in text.split("Examples")[1]
 
 
+def test_the_first_steps_of_the_help_work_in_their_order(plait):
+    steps = re.findall(r"\d plait (data .+?): ", plait("data", "--help").out.split("Examples")[1])
+    assert len(steps) == 7
+    for step in steps:
+        if step.endswith(" ID"):
+            fates = pl.read_parquet("clean.run/lineage.parquet")
+            step = step.removesuffix("ID") + fates.filter(~pl.col("kept"))["id"][0]
+        plait(*step.split())
+
+
 # run
 
 

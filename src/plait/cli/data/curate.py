@@ -35,7 +35,8 @@ _RUN = examples(
     ("plait data run recipe.yaml", "reads its dataset_path, writes its export_path"),
     ("plait data run recipe.yaml -d pages.jsonl.zst -o clean.jsonl", "other files"),
     ("plait data run web -d pages.jsonl -o clean.jsonl", "a shipped recipe"),
-    ("plait data run recipe.yaml --study", "measure everything, so that `suggest` can try thresholds"),
+    ("plait data run recipe.yaml --study --report", "measure everything, for `suggest`; draw clean.run/report.html"),
+    ("plait data run dj.yaml --compat data-juicer", "Data-Juicer's own answers, its known bugs included"),
     ("plait data run recipe.yaml --engine ray --address head:6379", "on a Ray cluster with a shared disk"),
 )
 _EXPLAIN = examples(
@@ -59,9 +60,12 @@ def run(
         int | None,
         typer.Option("--workers", "--np", help="Chunks at a time; as the recipe's np says by default.", min=1),
     ] = None,
-    study: Annotated[bool, typer.Option("--study", help="Measure every number of every row.")] = False,
+    study: Annotated[
+        bool, typer.Option("--study", help="Measure every number of every row, for `suggest` and `tune`.")
+    ] = False,
     compat: Annotated[
-        Literal["plait", "data-juicer"], typer.Option(help="Reproduce Data-Juicer's known bugs, or not.")
+        Literal["plait", "data-juicer"],
+        typer.Option(help="Whose answers where the two differ: `data-juicer` brings its known bugs back."),
     ] = "plait",
     report: Annotated[bool, typer.Option("--report", help="Also draw report.html.")] = False,
     max_bad: Annotated[float, typer.Option(help="Stop if more than this share of the records is bad.")] = 0.01,

@@ -35,26 +35,50 @@ def register(app: typer.Typer) -> None:
 
 
 _ANALYZE = examples(
-    ("plait data analyze recipe.yaml -d pages.jsonl --report analysis.html", "one pass, constant memory")
+    ("plait data analyze recipe.yaml", "the numbers of its dataset_path, in one pass and constant memory"),
+    ("plait data analyze web -d pages.jsonl --report analysis.html", "for a shipped recipe's filters, with plots"),
 )
 _SUGGEST = examples(
+    ("plait data run recipe.yaml -o clean.jsonl --study", "first: measures every row"),
     ("plait data suggest clean.run --keep 0.6", "bounds that keep 60 % of the rows"),
-    ("plait data suggest clean.run --method k-sigma", "the published rule, with what it would drop"),
-    ("plait data suggest clean.run --labels labels.csv", "from rows you called good or bad: id,good"),
+    ("plait data suggest clean.run --method quantiles --cut 0.02", "2 % off each tail"),
+    ("plait data suggest clean.run --method k-sigma --k 3", "the published rule, with what it would drop"),
+    (
+        "plait data suggest clean.run --labels labels.csv",
+        "from rows you judged: a line id,good, then d17,yes and so on",
+    ),
     ("plait data suggest clean.run --keep 0.6 --write better.yaml", "then `plait data run better.yaml`"),
 )
 _TUNE = examples(
-    ("plait data tune clean.run --quality quality_score", "search bounds on the stats of a study"),
-    ("plait data tune clean.run --quality quality_score --write tuned.yaml", "then `plait data run tuned.yaml`"),
+    ("plait data run scored.yaml --study", "first: a recipe with quality_classifier_filter, which gives quality_score"),
+    ("plait data tune scored.run --quality quality_score", "search bounds on what that run measured"),
+    ("plait data tune scored.run --quality quality_score --write tuned.yaml", "then `plait data run tuned.yaml`"),
 )
 _SKETCH = examples(
     ("plait data sketch recipe.yaml --owner clinic-a --secret-file key -o a.sketch", "kilobytes instead of texts"),
+    (
+        "plait data sketch recipe.yaml --owner clinic-a --secret-file key -o a.sketch --epsilon 1",
+        "with noise that hides any single row",
+    ),
+    ("plait data agree recipe.yaml a.sketch b.sketch", "whoever has all sketches: bounds for all owners"),
 )
 _AGREE = examples(
+    (
+        "plait data sketch recipe.yaml -d b.jsonl --owner clinic-b --secret-file key -o b.sketch",
+        "first, each owner at home",
+    ),
     ("plait data agree recipe.yaml a.sketch b.sketch", "bounds for all owners, and what they share"),
+    ("plait data agree recipe.yaml a.sketch b.sketch --voice owners", "a small owner counts as much as a large one"),
     ("plait data agree recipe.yaml a.sketch b.sketch --write agreed.yaml", "a recipe that every owner runs"),
 )
-_QUALITY = examples(("plait data quality good.jsonl bad.jsonl -o quality.npz", "then use quality_classifier_filter"))
+_QUALITY = examples(
+    ("plait data quality books.jsonl crawl.jsonl -o quality.npz", "learns what tells the first from the second"),
+    (
+        "plait data run scored.yaml",
+        "a recipe with `- quality_classifier_filter: {model: quality.npz}` keeps what it calls good",
+    ),
+    ("plait data quality books/ crawl/ -o quality.npz --text-key content", "folders, and another field"),
+)
 
 
 def analyze(recipe: Recipe, *, dataset: Dataset = None, report: Page = None, json: Json = False) -> None:
@@ -78,7 +102,7 @@ def suggest(
     run: Run,
     *,
     method: Annotated[
-        Literal["quantiles", "spread", "k-sigma"], typer.Option(help="How bounds follow from the numbers.")
+        Literal["quantiles", "spread", "k-sigma"], typer.Option(help="How bounds follow from the numbers, as above.")
     ] = "spread",
     k: Annotated[float, typer.Option(help="For spread and k-sigma: how many deviations.")] = 3.0,
     cut: Annotated[float, typer.Option(help="For quantiles: share of the rows cut off each tail.")] = 0.01,
@@ -91,7 +115,21 @@ def suggest(
     report: Page = None,
     json: Json = False,
 ) -> None:
-    """Suggest thresholds, each with its evidence, from the numbers of a study."""
+    """Suggest thresholds, each with its evidence, from the numbers of a study.
+
+    One rule at a time:
+
+    * `--method spread`: median ± k robust deviations, each side by itself, so that skewed numbers get skewed bounds.
+
+    * `--method k-sigma`: mean ± k standard deviations, as Data-Juicer's tool; right for bell-shaped numbers alone.
+
+    * `--method quantiles`: the share `--cut` of the rows goes from each tail.
+
+    * `--keep 0.6`: all tails are cut evenly, so that 60 % of the rows stay, however the filters overlap.
+
+    * `--labels rows.csv`: bounds that part the rows you called good and bad best, each dropping all that lies beyond
+      it (monotone); bounds that do not help are taken away.
+    """
     from plait.cli.data.suggested import refuse_existing
     from plait.core.figures import StageReport
     from plait.data.study import suggest as rules
@@ -156,11 +194,19 @@ def sketch(
         Path, typer.Option(help="File with a secret that the owners share.", exists=True, dir_okay=False)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The sketch to write.")],
-    epsilon: Annotated[float | None, typer.Option(help="Add noise for differential privacy of this ε.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Add noise for differential privacy of this ε, e.g. 1.")] = None,
     dataset: Dataset = None,
     json: Json = False,
 ) -> None:
-    """Sketch a dataset: kilobytes that owners exchange instead of texts."""
+    """Sketch a dataset: kilobytes that owners exchange instead of texts.
+
+    Each owner runs this at home, with the same recipe and secret, and sends the file to whoever runs `plait data
+    agree`: best somebody who does not know the secret. It holds counts, percentiles, means and keyed hashes, no text.
+
+    With `--epsilon` it holds noisy counts alone, without hashes or extremes, so that nobody can tell whether a row is
+    in it (differential privacy). About 1 is common; a smaller one hides more and blurs the bounds more. Two sketches
+    of the same rows spend the sum. All owners add noise, or none.
+    """
     from plait.cli.data.curate import job_of
     from plait.data.plan import read_ops
     from plait.data.study.analyze import sketch as measure
@@ -193,7 +239,11 @@ def agree(
     report: Page = None,
     json: Json = False,
 ) -> None:
-    """Agree on thresholds for all owners from their sketches, and say how much they share."""
+    """Agree on thresholds for all owners from their sketches, and say how much they share.
+
+    Owners send their sketches here, the recipe with its bounds goes back to them, and each runs it at home: no text
+    moves. This needs neither the texts nor the secret, and the order of the sketches does not matter.
+    """
     from plait.cli.data.curate import job_of
     from plait.cli.data.suggested import recipe_with_settings, refuse_existing
     from plait.core.figures import StageReport
@@ -223,7 +273,11 @@ def quality(
     seed: Annotated[int, typer.Option(help="Chooses the texts held out.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train a quality classifier, and measure it on texts held out."""
+    """Train a quality classifier, and measure it on texts held out.
+
+    Hashed words and logistic regression, as published for Data-Juicer. The file is what
+    `quality_classifier_filter` reads; its `quality_score` is what `plait data tune` can look at.
+    """
     from plait.core.io import read_table
     from plait.data.quality import save, train
 
