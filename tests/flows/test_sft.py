@@ -21,7 +21,7 @@ from plait.core.figures import StageReport
 from plait.core.hashing import hash_path
 from plait.core.seeds import Seeds
 from plait.core.stage import StageContext
-from plait.errors import DataError
+from plait.errors import DataError, UsageError
 from plait.flows.sft import SFT
 from plait.flows.sft_report import MeasuredTexts, describe
 from plait.models import load, load_adapter
@@ -112,6 +112,21 @@ def test_equal_settings_equal_bytes_and_any_micro_batch(tmp_path: Path, model: P
     assert split.report.facts[name] == pytest.approx(first.report.facts[name], abs=2e-3)
 
 
+def test_settings_of_the_step(tmp_path: Path, model: Path) -> None:
+    """A model from a folder; activations computed again are the same; a lower norm and bfloat16 are not."""
+    name = "held-out loss after, nats per token"
+    plain = run(stage(tmp_path, model, steps=3), tmp_path / "plain")
+    made = stage(tmp_path, Path("no-such-model"), steps=3, model_folder=model, gradient_checkpointing=True)
+    again = run(made, tmp_path / "again")
+    assert hash_path(tmp_path / "again" / "model") == hash_path(tmp_path / "plain" / "model")
+    assert again.report == plain.report
+    for changed in ({"max_grad_norm": 0.01}, {"bf16": True}):
+        folder = tmp_path / next(iter(changed))
+        other = run(stage(tmp_path, model, steps=3, **changed), folder)
+        assert hash_path(folder / "model") != hash_path(tmp_path / "plain" / "model")
+        assert other.report.facts[name] == pytest.approx(plain.report.facts[name], abs=0.2)
+
+
 def test_conversations_and_plain_texts(tmp_path: Path, model: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": f"the text number {n} " * 3}) + "\n" for n in range(20)))
@@ -171,7 +186,7 @@ def test_bad_records_are_set_aside_with_their_reason(tmp_path: Path, model: Path
         run(made, tmp_path / "3")
     one = [{"prompt": "the only question: ", "completion": f"answer {n}"} for n in range(4)]
     made.texts.write_text("".join(json.dumps(row) + "\n" for row in one))
-    with pytest.raises(DataError, match="4 records of one prompt cannot be split"):
+    with pytest.raises(UsageError, match=r"records\.jsonl: 4 records of one prompt cannot be split"):
         run(made, tmp_path / "4")
 
 

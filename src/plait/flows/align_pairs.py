@@ -12,7 +12,8 @@ from plait.align.pairs import TokenLimits, TokenPair, tokenise_pairs
 from plait.core.io import read_table
 from plait.core.quarantine import Quarantine
 from plait.core.seeds import Seeds
-from plait.errors import DataError, UsageError
+from plait.errors import DataError
+from plait.flows.training_records import hold_out, with_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,10 @@ class PairFile:
     records: list[dict[str, Any]]
     given: int
     cut: int
+
+    def __len__(self) -> int:
+        """How many pairs can be used."""
+        return len(self.pairs)
 
     def take(self, rows: Iterable[int]) -> PairFile:
         """Some of the pairs, in the order asked for."""
@@ -48,10 +53,7 @@ def read_records(path: Path, quarantine: Quarantine) -> list[dict[str, Any]]:
                 where=str(path),
                 hint="preference pairs have prompt, chosen and rejected",
             )
-    return [
-        {"id": str(n), **{k: v for k, v in record.items() if k != "id" or v is not None}}
-        for n, record in enumerate(table.to_pylist())
-    ]
+    return with_ids(table)
 
 
 def tokenise_records(
@@ -93,12 +95,10 @@ def tokenise_records(
 def split_by_prompt(
     records: Sequence[Mapping[str, Any]], *, share: float, seeds: Seeds
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Divide records into those to train on and those held out, each in the order of the file.
-
-    All pairs of one prompt go to the same side: what was seen in training must not be measured on.
+    """Pairs to train on and pairs held out, by `plait.flows.training_records.hold_out`.
 
     Args:
-        records: At least two prompts among them.
+        records: Pairs, of at least two prompts.
         share: About this part is held out, above 0 and below 1.
         seeds: Decides which.
 
@@ -111,26 +111,10 @@ def split_by_prompt(
         >>> len(train), len(heldout), {r["prompt"] for r in train} & {r["prompt"] for r in heldout}
         (6, 4, set())
     """
-    groups: dict[str, list[int]] = {}
-    for row, record in enumerate(records):
-        groups.setdefault(_prompt_key(record), []).append(row)
-    if len(groups) < 2:
-        raise UsageError(
-            f"{len(records)} pairs of one prompt cannot be split into pairs to train on and pairs held out",
-            code="align.one-prompt",
-            hint="give the held-out pairs as a file of their own",
-        )
-    held: set[int] = set()
-    keys = list(groups)
-    for index in seeds.child("split").numpy().permutation(len(keys))[:-1]:  # one prompt is left to train on
-        if len(held) >= max(1, round(share * len(records))):
-            break
-        held |= set(groups[keys[int(index)]])
-    rows = [dict(record) for record in records]
-    return [r for n, r in enumerate(rows) if n not in held], [r for n, r in enumerate(rows) if n in held]
+    return hold_out(records, share=share, prompt_of=prompt_of, seeds=seeds, kind="pairs")
 
 
-def _prompt_key(record: Mapping[str, Any]) -> str:
+def prompt_of(record: Mapping[str, Any]) -> str:
     """What a pair answers; of a pair with an implicit prompt, its common beginning."""
     from plait.align.formats import read_record
 
