@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from align.processes import TESTS, run_together
 from align.rank_worker import RUNS, from_records, make, outcome
 from align.tiny_models import save_tiny_language_model
 from plait.align import ranks
-
-TESTS = Path(__file__).parents[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -32,31 +21,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have left what they trained."""
     folder = tmp_path_factory.mktemp("ranks")
     save_tiny_language_model(folder / "model")
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(TESTS),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(TESTS / "align" / "rank_worker.py"), str(folder)],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [worker.communicate(timeout=240)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(said)
+    run_together([str(TESTS / "align" / "rank_worker.py"), str(folder)])
     return folder
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from align.processes import TESTS, run_together
 from align.text_rank_worker import RUNS, make, outcome
-
-TESTS = Path(__file__).parents[1]
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,35 +23,8 @@ pytestmark = [
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have left what they trained."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(TESTS),
-        "HF_DATASETS_CACHE": str(folder / "datasets"),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(TESTS / "align" / "text_rank_worker.py"), str(folder)],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [worker.communicate(timeout=280)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(said)[-4000:]
+    command = [str(TESTS / "align" / "text_rank_worker.py"), str(folder)]
+    run_together(command, variables={"HF_DATASETS_CACHE": str(folder / "datasets")})
     return folder
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import pytest
 import torch
 
 from align.tiny_models import save_tiny_language_model
+from flows.stage_runs import run, run_and_kill, steps_told
 from plait.align.evaluate import PairScores
 from plait.align.pairs import TokenPair
 from plait.align.presets import BetaDPO, DrDPO
@@ -70,12 +67,6 @@ def stage(tmp_path: Path, model: Path, **settings: Any) -> Preference:
     )
 
 
-def run(made: Preference, folder: Path, seed: int = 7) -> StageContext:
-    context = StageContext(folder=folder, seeds=Seeds(seed), engine=None, name="align", outputs=made.outputs)
-    made.run(context)
-    return context
-
-
 def test_learns_and_says_so(tmp_path: Path, model: Path) -> None:
     context = run(stage(tmp_path, model), tmp_path / "out")
     scores = pq.read_table(tmp_path / "out" / "scores.parquet")
@@ -121,43 +112,16 @@ def test_equal_settings_equal_bytes(tmp_path: Path, model: Path) -> None:
     assert adapter_bytes(tmp_path / "1") != adapter_bytes(tmp_path / "3")
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from plait.core.seeds import Seeds
-from plait.core.stage import StageContext
-from plait.flows.align import Preference
-
-torch.set_num_threads(1)
-made, folder, stop = Preference.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-context = StageContext(folder=folder, seeds=Seeds(7), engine=None, name="align", outputs=made.outputs)
-
-def die(event):
-    if event["kind"] == "progress" and event["what"] == "steps" and event["done"] == stop:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-context.events.listeners.append(die)
-made.run(context)
-"""
-
-
 def test_kill_and_run_again_gives_the_same_adapter(tmp_path: Path, model: Path) -> None:
     made = stage(tmp_path, model, objective=BetaDPO(drop=0.25))
     folder = tmp_path / "broken"
-    folder.mkdir()
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, made.model_dump_json(), str(folder)]
-    for stop in (1, 5):  # once before the first checkpoint, once after the second
-        killed = subprocess.run([*command, str(stop)], env=os.environ, check=False, capture_output=True, text=True)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert not (folder / "adapter").exists()
-    assert [p.name for p in (folder / "scratch" / "checkpoints").iterdir()] == ["checkpoint-4"]
+    assert run_and_kill(made, folder, at_step=1) == []
+    assert run_and_kill(made, folder, at_step=5) == ["checkpoint-4"]
     finished = run(made, folder)
     unbroken = run(made, tmp_path / "unbroken")
     assert adapter_bytes(folder) == adapter_bytes(tmp_path / "unbroken")
     assert finished.report == unbroken.report
-    steps = [e["done"] for e in finished.events.memory if e["kind"] == "progress" and e["what"] == "steps"]
-    assert min(steps) >= 5  # it went on, it did not start over
+    assert min(steps_told(finished)) >= 5  # it went on, it did not start over
 
 
 @pytest.mark.model
@@ -168,10 +132,7 @@ def test_kill_and_run_again_with_smollm2(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("PLAIT_CACHE")
     made = stage(tmp_path, Path("smollm2-135m"), steps=4, checkpoint_every=1, learning_rate=1e-3, measure=3)
     folder = tmp_path / "broken"
-    folder.mkdir()
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, made.model_dump_json(), str(folder), "3"]
-    killed = subprocess.run(command, env=os.environ, check=False, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert run_and_kill(made, folder, at_step=3) == ["checkpoint-2"]
     run(made, folder)
     run(made, tmp_path / "unbroken")
     assert adapter_bytes(folder) == adapter_bytes(tmp_path / "unbroken")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +12,11 @@ import pytest
 import torch
 
 from align.tiny_models import save_tiny_language_model
+from flows.stage_runs import run, run_and_kill, steps_told
 from plait.align.sft.evaluate import TextScores
 from plait.core.figures import StageReport
 from plait.core.hashing import hash_path
 from plait.core.seeds import Seeds
-from plait.core.stage import StageContext
 from plait.errors import DataError, UsageError
 from plait.flows.sft import SFT
 from plait.flows.sft_report import MeasuredTexts, describe
@@ -53,12 +49,6 @@ def write_records(path: Path, count: int, *, bad: int = 0) -> Path:
 def stage(tmp_path: Path, model: Path, **settings: Any) -> SFT:
     asked = {"steps": 10, "batch_size": 4, "learning_rate": 3e-2, "measure": 10, "checkpoint_every": 2} | settings
     return SFT(texts=write_records(tmp_path / "records.jsonl", 40), heldout_share=0.25, model=str(model), **asked)
-
-
-def run(made: SFT, folder: Path, seed: int = 7) -> StageContext:
-    context = StageContext(folder=folder, seeds=Seeds(seed), engine=None, name="sft", outputs=made.outputs)
-    made.run(context)
-    return context
 
 
 def test_learns_and_says_so(tmp_path: Path, model: Path) -> None:
@@ -135,41 +125,15 @@ def test_conversations_and_plain_texts(tmp_path: Path, model: Path) -> None:
     assert facts["texts split"] == 20
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from plait.core.seeds import Seeds
-from plait.core.stage import StageContext
-from plait.flows.sft import SFT
-
-torch.set_num_threads(1)
-made, folder, stop = SFT.model_validate_json(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-context = StageContext(folder=folder, seeds=Seeds(7), engine=None, name="sft", outputs=made.outputs)
-
-def die(event):
-    if event["kind"] == "progress" and event["what"] == "steps" and event["done"] == stop:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-context.events.listeners.append(die)
-made.run(context)
-"""
-
-
 def test_kill_and_run_again_gives_the_same_model(tmp_path: Path, model: Path) -> None:
     made = stage(tmp_path, model, steps=6)
     folder = tmp_path / "broken"
-    folder.mkdir()
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, made.model_dump_json(), str(folder), "5"]
-    killed = subprocess.run(command, env=os.environ, check=False, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [p.name for p in (folder / "scratch" / "checkpoints").iterdir()] == ["checkpoint-4"]
+    assert run_and_kill(made, folder, at_step=5) == ["checkpoint-4"]
     finished = run(made, folder)
     unbroken = run(made, tmp_path / "unbroken")
     assert hash_path(folder / "model") == hash_path(tmp_path / "unbroken" / "model")
     assert finished.report == unbroken.report
-    steps = [e["done"] for e in finished.events.memory if e["kind"] == "progress" and e["what"] == "steps"]
-    assert min(steps) >= 5  # it went on, it did not start over
+    assert min(steps_told(finished)) >= 5  # it went on, it did not start over
 
 
 def test_bad_records_are_set_aside_with_their_reason(tmp_path: Path, model: Path) -> None:

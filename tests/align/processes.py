@@ -1,0 +1,62 @@
+"""Processes that train together over gloo, started with the variables that torchrun sets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+
+def run_together(
+    command: Sequence[str], *, count: int = 2, variables: Mapping[str, str] | None = None, status: int = 0
+) -> list[str]:
+    """Run the same Python program in several processes, until all have ended with a status.
+
+    Args:
+        command: What follows ``python``.
+        count: Processes.
+        variables: More of the environment.
+        status: What each must end with.
+
+    Returns:
+        What each printed, by rank.
+    """
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(TESTS),
+        **(variables or {}),
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        said = [worker.communicate(timeout=280)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    ended = [worker.returncode for worker in workers]
+    assert ended == [status] * count, "\n".join(text[-4000:] for text in said)
+    return said
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
