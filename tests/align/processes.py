@@ -13,7 +13,12 @@ TESTS = Path(__file__).parents[1]
 
 
 def run_together(
-    command: Sequence[str], *, count: int = 2, variables: Mapping[str, str] | None = None, status: int = 0
+    command: Sequence[str],
+    *,
+    count: int = 2,
+    variables: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    status: int = 0,
 ) -> list[str]:
     """Run the same Python program in several processes, until all have ended with a status.
 
@@ -21,6 +26,7 @@ def run_together(
         command: What follows ``python``.
         count: Processes.
         variables: More of the environment.
+        folder: Where they are started.
         status: What each must end with.
 
     Returns:
@@ -39,6 +45,7 @@ def run_together(
     workers = [
         subprocess.Popen(
             [sys.executable, *command],
+            cwd=folder,
             env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from align.processes import run_together
 from align.tiny_models import save_tiny_language_model
 from flows.test_align import write_pairs
 
@@ -121,6 +122,16 @@ def test_a_finished_run_is_not_overwritten(plait, tmp_path, model):
     before = (tmp_path / "aligned" / "result.json").read_bytes()
     assert "holds a finished run" in plait("align", "train", "pairs.parquet", "-m", model, *QUICK, ok=2).err
     assert (tmp_path / "aligned" / "result.json").read_bytes() == before
+
+
+def test_several_processes_are_refused_before_anything_is_written(tmp_path, model):
+    """As under torchrun, of which each process would write the same folder."""
+    arguments = ["pairs.parquet", "-m", model, *QUICK, "-o", "out"]
+    said = run_together(["-m", "plait", "align", "train", *arguments], folder=tmp_path, status=2)
+    for text in said:
+        assert text.startswith("error: align.preference writes its folder from one process, and WORLD_SIZE")
+        assert "call plait.align.train_pairs from a script under torchrun" in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_pairs_are_counted(plait, tmp_path, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from plait.core.figures import StageReport
 from plait.core.hashing import hash_path
 from plait.core.seeds import Seeds
 from plait.errors import DataError, UsageError
+from plait.flows.align import Preference
 from plait.flows.sft import SFT
 from plait.flows.sft_report import MeasuredTexts, describe
+from plait.flows.training import Training
 from plait.models import load, load_adapter
 
 
@@ -152,6 +155,20 @@ def test_bad_records_are_set_aside_with_their_reason(tmp_path: Path, model: Path
     made.texts.write_text("".join(json.dumps(row) + "\n" for row in one))
     with pytest.raises(UsageError, match=r"records\.jsonl: 4 records of one prompt cannot be split"):
         run(made, tmp_path / "4")
+
+
+@pytest.mark.parametrize(("kind", "function"), [(SFT, "train_texts"), (Preference, "train_pairs")])
+def test_one_of_several_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Training], function: str
+) -> None:
+    made = kind.model_validate({("texts" if kind is SFT else "pairs"): tmp_path / "records.jsonl"})
+    made.checkable()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=rf"\.{function} from a script under torchrun") as error:
+        made.checkable()
+    module, _, name = made.in_python.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
+    assert error.value.code == "align.several-processes"
 
 
 # --- the report ---------------------------------------------------------------------------------------------------

@@ -167,6 +167,7 @@ def _run(stage: Preference, folder: Path, *, seed: int) -> PreferenceResult:
         raise UsageError(
             "the folder holds a finished run", code="align.folder-taken", where=str(folder), hint="name another with -o"
         )
+    stage.checkable()
     folder.mkdir(parents=True, exist_ok=True)
     log = EventLog()
     context = StageContext(
