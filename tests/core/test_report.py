@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from plait.core.draw import draw_svg
-from plait.core.figures import Bars, Example, Graph, Histogram, Lines, StageReport, Table
+from plait.core.figures import Bars, Example, Graph, HeatMap, Histogram, Lines, StageReport, Table
 from plait.core.folder import RunFolder
 from plait.core.recipe import load_recipe
 from plait.core.run import run
@@ -23,6 +23,14 @@ FIGURES = {
     "bars": Bars(title="Accuracy", y="share", groups=["before", "after training"], series={"a": [0.5, 0.75]}),
     "funnel": Bars(title="Kept", y="documents", groups=["read", "kept"], series={"n": [8000, 5000]}, horizontal=True),
     "histogram": Histogram(title="Length", x="characters", edges=[0, 1, 2], counts={"before": [3, 4], "after": [1, 2]}),
+    "heat map": HeatMap(
+        title="Overlap",
+        x="also dropped by, %",
+        y="dropped by",
+        columns=["a", "b & c"],
+        rows=["a", "b & c"],
+        values=[[None, 12.4], [100, None]],
+    ),
     "graph": Graph(
         title="Plan",
         nodes=[("a", "look up", "find it"), ("b", "calculate", "times 12"), ("c", "answer", "")],
@@ -48,6 +56,15 @@ def test_values_are_in_the_drawing():
     text = "".join(ElementTree.fromstring(draw_svg(FIGURES["funnel"])).itertext())
     assert "8,000" in text
     assert "5,000" in text
+
+
+def test_a_heat_map_says_its_values_and_leaves_cells_empty():
+    root = ElementTree.fromstring(draw_svg(FIGURES["heat map"]))
+    text = "".join(root.itertext())
+    assert "12" in text
+    assert "100" in text
+    shaded = [e for e in root.iter() if "3b6fb6" in e.get("style", "")]
+    assert len(shaded) == 2
 
 
 def test_graph_with_a_cycle_is_refused():

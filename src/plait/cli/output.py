@@ -22,7 +22,7 @@ Root = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs."
 
 def examples(*commands: tuple[str, str]) -> str:
     """The end of a verb's help: commands that work as they are, each with what it does."""
-    return "**Examples**\n\n" + "\n".join(f"* `{command}` {what}" for command, what in commands)
+    return "**Examples**\n\n" + "\n".join(f"* `{command}`: {what}" for command, what in commands)
 
 
 def print_json(value: Any) -> None:

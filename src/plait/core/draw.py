@@ -10,7 +10,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any, cast
 
-from plait.core.figures import Bars, Figure, Graph, Histogram, Lines
+from plait.core.figures import Bars, Figure, Graph, HeatMap, Histogram, Lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +66,8 @@ def draw_svg(figure: Figure) -> str:
                 _bars(axes, figure)
             case Histogram():
                 _histogram(axes, figure)
+            case HeatMap():
+                _heat_map(axes, figure)
             case Graph():
                 _graph(axes, figure)
         out = io.StringIO()
@@ -82,6 +84,8 @@ def draw_svg(figure: Figure) -> str:
 def _size(figure: Figure) -> tuple[float, float]:
     if isinstance(figure, Bars) and figure.horizontal:
         return 6.4, 1.3 + 0.34 * len(figure.groups) * max(1, len(figure.series) * 0.7)
+    if isinstance(figure, HeatMap):
+        return 6.4, 2.2 + 0.34 * len(figure.rows)
     if isinstance(figure, Graph):
         layers = _layers(figure)
         tallest = max((list(layers.values()).count(depth) for depth in layers.values()), default=1)
@@ -156,6 +160,29 @@ def _histogram(axes: Axes, figure: Histogram) -> None:
     axes.set_xlabel(figure.x)
     axes.set_ylabel("count")
     _legend(axes, len(figure.counts))
+
+
+def _heat_map(axes: Axes, figure: HeatMap) -> None:
+    from matplotlib.patches import Rectangle
+
+    for row, values in enumerate(figure.values):
+        for column, value in enumerate(values):
+            if value is None:
+                continue
+            # Shades by opacity, and never full: the ink reads on light and on dark pages.
+            cell = Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=PALETTE[0], linewidth=0)
+            cell.set_alpha(0.7 * value / 100)
+            axes.add_patch(cell)
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8.5)
+    axes.set_xlim(-0.5, len(figure.columns) - 0.5)
+    axes.set_ylim(len(figure.rows) - 0.5, -0.5)
+    axes.set_xticks(range(len(figure.columns)), figure.columns, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(figure.rows)), figure.rows)
+    axes.tick_params(length=0, labelsize=9)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(figure.x)
+    axes.set_ylabel(figure.y)
 
 
 def _graph(axes: Axes, figure: Graph) -> None:

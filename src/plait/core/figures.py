@@ -60,6 +60,22 @@ class Histogram(_Spec):
     note: str = ""
 
 
+class HeatMap(_Spec):
+    """A table of shares as shades (what two filters drop both)."""
+
+    kind: Literal["heat map"] = "heat map"
+    title: str
+    x: str
+    """What stands along the columns."""
+    y: str
+    """What stands along the rows."""
+    columns: list[str]
+    rows: list[str]
+    values: list[list[float | None]]
+    """Per cent by row and column, 0 to 100; ``None`` leaves a cell empty."""
+    note: str = ""
+
+
 class Graph(_Spec):
     """Boxes and arrows, laid out in layers from left to right (a plan)."""
 
@@ -72,7 +88,7 @@ class Graph(_Spec):
     note: str = ""
 
 
-Figure = Annotated[Lines | Bars | Histogram | Graph, Field(discriminator="kind")]
+Figure = Annotated[Lines | Bars | Histogram | HeatMap | Graph, Field(discriminator="kind")]
 
 
 class Table(_Spec):

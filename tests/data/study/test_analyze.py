@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from plait.core.figures import StageReport
+from plait.core.figures import HeatMap, StageReport
 from plait.core.report import write_page
 from plait.data.batch import Batch
 from plait.data.ops.filters.characters import AlphanumericFilter, SpecialCharactersFilter, TextLengthFilter
@@ -135,8 +135,18 @@ def test_an_analysis_becomes_a_page(tmp_path):
     describe_analysis(found, report)
     write_page(tmp_path / "page.html", report, title="Analysis", meta="")
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<svg") == len(STATS)
+    assert page.count("<svg") == len(STATS) + 1
     assert "Overlap of drops" in page
+
+
+def test_the_overlap_is_drawn_for_the_filters_that_drop_something():
+    idle = ("text_length_filter", TextLengthFilter(min_len=0))
+    found, report = analyze(_batches(_frame(), 100), [*OPS[1:], idle]), StageReport()
+    describe_analysis(found, report)
+    [drawn] = [figure for figure in report.figures if isinstance(figure, HeatMap)]
+    assert drawn.rows == drawn.columns == [name for name, _ in OPS[1:]]
+    both, dropped = found.overlap.both[0][1], found.overlap.dropped[0]
+    assert drawn.values[0][:2] == [None, round(100 * both / dropped, 1)]
 
 
 @pytest.mark.parametrize(

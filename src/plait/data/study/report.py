@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plait.core.figures import Bars, Histogram, Lines, StageReport, Table
+from plait.core.figures import Bars, HeatMap, Histogram, Lines, StageReport, Table
 from plait.data.study.agree import Agreement
 from plait.data.study.analyze import Analysis, SourceSummary, StatSummary
 from plait.data.study.suggest import Suggestions
@@ -24,6 +24,7 @@ def describe_analysis(analysis: Analysis, report: StageReport) -> None:
     if whole.distinct_runs is not None:
         report.facts["runs of five words that do not repeat, %"] = round(100 * whole.distinct_runs, 1)
     report.tables += [_stats_table(whole), *_sources_table(analysis), *_overlap_tables(analysis)]
+    report.figures += _overlap_map(analysis)
     report.figures += [_histogram(name, stat, analysis) for name, stat in whole.stats.items() if stat.known]
     report.figures += [_words(stat, counts) for stat, counts in whole.words.items() if len(counts) > 1]
     report.tables += _correlations(analysis)
@@ -212,6 +213,25 @@ def _overlap_tables(analysis: Analysis) -> list[Table]:
             columns=["% of the rows dropped by … are dropped by", *found.names],
             rows=shares,
         ),
+    ]
+
+
+def _overlap_map(analysis: Analysis) -> list[HeatMap]:
+    """The same as shades, of the filters that drop something."""
+    found = analysis.overlap
+    names = [name for name, count in zip(found.names, found.dropped, strict=True) if count]
+    if len(names) < 2:
+        return []
+    return [
+        HeatMap(
+            title="What two filters drop both",
+            x="of these rows, this filter drops too, %",
+            y="of the rows this filter drops",
+            columns=names,
+            rows=names,
+            values=[[None if a == b else round(100 * found.share(a, b), 1) for b in names] for a in names],
+            note="A dark cell: the filter of its row may be redundant beside that of its column.",
+        )
     ]
 
 
