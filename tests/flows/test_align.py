@@ -112,6 +112,16 @@ def test_equal_settings_equal_bytes(tmp_path: Path, model: Path) -> None:
     assert adapter_bytes(tmp_path / "1") != adapter_bytes(tmp_path / "3")
 
 
+def test_in_bfloat16_the_reference_is_rounded_as_the_policy_is(tmp_path: Path, model: Path) -> None:
+    """A fresh adapter changes nothing, so there is no gap before the first step; and then it learns."""
+    context = run(stage(tmp_path, model, bf16=True), tmp_path / "out")
+    gaps = [e["value"] for e in context.events.memory if e["kind"] == "metric" and e["name"] == "gap"]
+    assert gaps[0] == pytest.approx(0, abs=1e-5)
+    assert gaps[-1] > 1
+    result = PreferenceResult.model_validate_json((tmp_path / "out" / "result.json").read_text())
+    assert min(result.gaps) > 0
+
+
 def test_kill_and_run_again_gives_the_same_adapter(tmp_path: Path, model: Path) -> None:
     made = stage(tmp_path, model, objective=BetaDPO(drop=0.25))
     folder = tmp_path / "broken"

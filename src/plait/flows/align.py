@@ -130,7 +130,7 @@ class Preference(Training, PairTask):
 
     def _train(self, lm: LanguageModel, train: PairFile, heldout: PairFile, context: StageContext) -> Measured:
         """Scores of the held-out pairs before and after training, the scalars of each step, samples and flips."""
-        from plait.align.evaluate import PairScores, score_pairs
+        from plait.align.evaluate import PairScores
         from plait.align.reference import ReferenceCache, reference_logprobs
         from plait.align.shared_prefix import choose_layout
         from plait.align.trainer import PairTrainer
@@ -139,13 +139,14 @@ class Preference(Training, PairTask):
         everything = [*train.pairs, *heldout.pairs]
         layout, why = choose_layout(lm.model, longest=max(pair.longest_branch for pair in everything))
         context.report.facts["layout"] = why
-        logprobs = reference_logprobs(
-            lm.model,
-            everything,
-            cache=ReferenceCache(cache_root() / "reference-logprobs.jsonl"),
-            layout=layout,
-            on_progress=lambda done, total: context.progress("reference pairs", done, total),
-        )
+        with self.precision(lm):  # else the gap would hold the rounding of bfloat16 before the first step
+            logprobs = reference_logprobs(
+                lm.model,
+                everything,
+                cache=ReferenceCache(cache_root() / "reference-logprobs.jsonl"),
+                layout=layout,
+                on_progress=lambda done, total: context.progress("reference pairs", done, total),
+            )
         # A fresh adapter changes nothing: the reference's scores are those before training.
         before = PairScores.of(heldout.pairs, logprobs[len(train) :])
 
@@ -161,12 +162,7 @@ class Preference(Training, PairTask):
             on_step=self.on_step(context),
         )
         curve = trainer.run()
-        after = score_pairs(
-            lm.model,
-            heldout.pairs,
-            layout=layout,
-            on_progress=lambda done, total: context.progress("held-out pairs", done, total),
-        )
+        after = self._score(lm, heldout, "held-out pairs", layout=layout, context=context)
         measured = Measured(before=before, after=after, curve=curve, heldout=heldout, trained_on=len(train))
         return replace(
             measured,
@@ -174,6 +170,19 @@ class Preference(Training, PairTask):
             flips=self._flips(lm, objective, train, logprobs, layout=layout, context=context),
             set_aside=context.quarantine.counts,
         )
+
+    def _score(
+        self, lm: LanguageModel, file: PairFile, what: str, *, layout: Layout, context: StageContext
+    ) -> PairScores:
+        from plait.align.evaluate import score_pairs
+
+        with self.precision(lm):
+            return score_pairs(
+                lm.model,
+                file.pairs,
+                layout=layout,
+                on_progress=lambda done, total: context.progress(what, done, total),
+            )
 
     def _sample(self, lm: LanguageModel, heldout: PairFile, context: StageContext) -> Samples:
         """Of the policy and of its reference; a model trained as a whole is loaded a second time for it."""
@@ -199,18 +208,13 @@ class Preference(Training, PairTask):
         context: StageContext,
     ) -> Flips | None:
         """What became of training pairs marked as flipped, if there are any: of some of all, the first."""
-        from plait.align.evaluate import PairScores, score_pairs
+        from plait.align.evaluate import PairScores
         from plait.flows.align_flips import measure_flips
 
         if not any(record.get("flipped") for record in train.records):
             return None
         some = train.take(range(min(self.measure, len(train))))
-        now = score_pairs(
-            lm.model,
-            some.pairs,
-            layout=layout,
-            on_progress=lambda done, total: context.progress("training pairs", done, total),
-        )
+        now = self._score(lm, some, "training pairs", layout=layout, context=context)
         flipped = [bool(record.get("flipped")) for record in some.records]
         return measure_flips(objective, now, PairScores.of(some.pairs, logprobs[: len(some)]), flipped)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
@@ -175,6 +176,12 @@ class Training(Stage):
             lm.model.requires_grad_(True)
             return lm
         return attach_lora(lm, self.lora, seed=seeds.child("lora").integer())
+
+    def precision(self, lm: LanguageModel) -> AbstractContextManager[Any]:
+        """That of training, for scores that are compared with it."""
+        import torch
+
+        return torch.autocast(lm.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def arguments(self, lm: LanguageModel, context: StageContext, *, examples: int) -> TrainingArguments:
         """The trainer's arguments for so many examples."""
