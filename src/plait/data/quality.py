@@ -11,6 +11,7 @@ features, logistic regression; the score is the probability of being a good text
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ FEATURES = 1 << 18
 """Size of the hashed vocabulary, as published (the default of Spark's HashingTF)."""
 
 _FORMAT = 1
+_ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Trained:
         recall: Of good texts, the share called so.
         f1: Their harmonic mean.
         held_out: How many texts these are measured on.
+        settled: Whether training came to rest. It does not where texts of both sides have much the same words.
     """
 
     model: QualityModel
@@ -69,6 +72,7 @@ class Trained:
     recall: float
     f1: float
     held_out: int
+    settled: bool
 
 
 def hashed_words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +102,7 @@ def train(
     Raises:
         DataError: A side has fewer than ten texts.
     """
-    linear_model = require("sklearn.linear_model", extra="data", feature="training a quality classifier")
+    linear_model = _sklearn("sklearn.linear_model")
     for name, side in (("good", good), ("bad", bad)):
         if len(side) < 10:
             raise DataError(
@@ -112,19 +116,29 @@ def train(
         own = np.flatnonzero(labels == label)
         test[generator.permutation(own)[: max(1, round(held_out * len(own)))]] = True
     penalty = {"C": 1 / regularisation} if regularisation else {"C": np.inf}
-    fitted = linear_model.LogisticRegression(max_iter=100, **penalty)
-    fitted.fit(_matrix(texts.filter(pl.Series(~test))), labels[~test])
+    fitted = linear_model.LogisticRegression(max_iter=_ITERATIONS, **penalty)
+    with warnings.catch_warnings():  # that it did not settle is part of what is returned
+        warnings.simplefilter("ignore", _sklearn("sklearn.exceptions").ConvergenceWarning)
+        fitted.fit(_matrix(texts.filter(pl.Series(~test))), labels[~test])
+    settled = bool(fitted.n_iter_[0] < _ITERATIONS)
     about = {"good": len(good), "bad": len(bad), "seed": seed, "regularisation": regularisation}
     model = QualityModel(fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0]), about)
-    return _measured(model, model.scores(texts.filter(pl.Series(test))) > 0.5, labels[test] == 1)
+    called = model.scores(texts.filter(pl.Series(test))) > 0.5
+    return _measured(model, called, labels[test] == 1, settled=settled)
 
 
-def _measured(model: QualityModel, called: np.ndarray, truly: np.ndarray) -> Trained:
+def _measured(model: QualityModel, called: np.ndarray, truly: np.ndarray, *, settled: bool) -> Trained:
     both = int((called & truly).sum())
     precision, recall = both / max(int(called.sum()), 1), both / max(int(truly.sum()), 1)
     f1 = 2 * precision * recall / (precision + recall) if both else 0.0
-    about = {**model.about, "precision": precision, "recall": recall, "f1": f1, "held_out": len(truly)}
-    return Trained(QualityModel(model.weights, model.bias, about), precision, recall, f1, len(truly))
+    found = {"precision": precision, "recall": recall, "f1": f1, "held_out": len(truly), "settled": settled}
+    about = {**model.about, **found}
+    measured = QualityModel(model.weights, model.bias, about)
+    return Trained(measured, precision, recall, f1, len(truly), settled)
+
+
+def _sklearn(module: str) -> Any:
+    return require(module, extra="data", feature="training a quality classifier")
 
 
 def _matrix(texts: pl.Series) -> Any:

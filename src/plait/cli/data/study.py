@@ -290,6 +290,8 @@ def quality(
         return
     typer.echo(f"{out}: precision {trained.precision:.3f}, recall {trained.recall:.3f}, F1 {trained.f1:.3f}")
     typer.echo(f"on {trained.held_out} texts held out of {len(sides[0])} good and {len(sides[1])} bad ones")
+    if not trained.settled:
+        typer.echo("warning: training did not come to rest: give more texts, or sides that differ more", err=True)
 
 
 def _what_if(run: Path) -> WhatIf:

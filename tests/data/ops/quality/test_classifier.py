@@ -57,6 +57,15 @@ def test_it_learns_survives_the_disk_and_agrees_with_scikit_learn(tmp_path):
     assert kept.keeps(batch, kept.measure(batch)).tolist() == [True, False]
 
 
+def test_training_that_does_not_come_to_rest_is_said():
+    assert train(GOOD, BAD, regularisation=1.0).settled
+    drawn = np.random.default_rng(3).zipf(1.3, size=(200, 200)) % 80
+    alike = [" ".join(map(str, words)) for words in drawn]
+    mixed = train(alike[:100], alike[100:])
+    assert not mixed.settled
+    assert not mixed.model.about["settled"]
+
+
 def test_pareto_keeps_as_often_as_the_distribution_says():
     texts = pl.Series("text", [f"text {i}" for i in range(20_000)])
     batch = Batch.of(texts.to_frame())
