@@ -13,7 +13,7 @@ from plait.core.io import read_table
 from plait.core.quarantine import Quarantine
 from plait.core.seeds import Seeds
 from plait.errors import DataError
-from plait.flows.training_records import hold_out, with_ids
+from plait.flows.training_records import hold_out, set_aside, with_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,11 +76,8 @@ def tokenise_records(
     Raises:
         DataError: No record is a usable pair.
     """
-    set_aside = quarantine.total
     result = tokenise_pairs(records, tokenizer=tokenizer, limits=limits)
-    by_id = {str(record["id"]): dict(record) for record in records}
-    for problem in result.problems:
-        quarantine.add(where=f"{name}:{problem.id}", reason=problem.reason, record=by_id[problem.id])
+    set_aside(result.problems, records, quarantine=quarantine, name=name)
     if not result.pairs:
         raise DataError(
             f"none of the {len(records)} records is a usable pair",
@@ -88,7 +85,8 @@ def tokenise_records(
             where=name,
             hint=f"see {quarantine.path.name} for the reasons",
         )
-    given = len(result.pairs) + quarantine.total - set_aside
+    by_id = {str(record["id"]): dict(record) for record in records}
+    given = len(result.pairs) + len(result.problems)
     return PairFile(result.pairs, [by_id[p.id] for p in result.pairs], given, result.completions_cut)
 
 

@@ -19,7 +19,7 @@ from plait.core.stage import InputPath, Stage, StageContext
 from plait.errors import DataError
 from plait.flows.sft_report import MeasuredTexts, describe
 from plait.flows.training import Training
-from plait.flows.training_records import with_ids
+from plait.flows.training_records import set_aside, with_ids
 
 if TYPE_CHECKING:
     from plait.align.sft.evaluate import TextScores
@@ -85,10 +85,7 @@ class SFT(Training, TextTask):
         self, records: Sequence[Mapping[str, Any]], lm: LanguageModel, path: Path, context: StageContext
     ) -> _Texts:
         found = tokenise_texts(records, tokenizer=lm.tokenizer, limits=self.limits)
-        by_id = {str(record["id"]): record for record in records}
-        for problem in found.problems:
-            where = f"{path.name}:{problem.id}"
-            context.quarantine.add(where=where, reason=problem.reason, record=by_id[problem.id])
+        set_aside(found.problems, records, quarantine=context.quarantine, name=path.name)
         if not found.texts:
             raise DataError(
                 f"none of the {len(records)} records can be learnt from",

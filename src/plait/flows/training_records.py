@@ -1,15 +1,18 @@
-"""Records that a model is trained on: their ids, and which of them are held out."""
+"""Records that a model is trained on: their ids, which are set aside, and which are held out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from plait.core.quarantine import Quarantine
 from plait.core.seeds import Seeds
 from plait.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from plait.align.pairs import Problem
 
 
 def with_ids(table: pa.Table) -> list[dict[str, Any]]:
@@ -24,6 +27,22 @@ def with_ids(table: pa.Table) -> list[dict[str, Any]]:
         {"id": str(n), **{k: v for k, v in record.items() if k != "id" or v is not None}}
         for n, record in enumerate(table.to_pylist())
     ]
+
+
+def set_aside(
+    problems: Sequence[Problem], records: Sequence[Mapping[str, Any]], *, quarantine: Quarantine, name: str
+) -> None:
+    """Put records that cannot be used where bad records go, each with its place and reason.
+
+    Args:
+        problems: What is wrong, by the ids of records.
+        records: All of the file.
+        quarantine: Where they go.
+        name: Of the file.
+    """
+    by_id = {str(record["id"]): record for record in records}
+    for problem in problems:
+        quarantine.add(where=f"{name}:{problem.id}", reason=problem.reason, record=by_id[problem.id])
 
 
 def hold_out(
