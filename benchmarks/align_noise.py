@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, Benchmark, Claim
+from record import Benchmark, Claim
 
 from plait.align.beta_rules import InstanceBeta
 from plait.align.losses import Sigmoid
@@ -123,7 +123,7 @@ def real(record: Benchmark, path: Path, count: int) -> str:
     from plait.align.noise.injectors import Symmetric
     from plait.align.reference import ReferenceCache, reference_logprobs
     from plait.align.training import train_pairs
-    from plait.models import LoRA, load
+    from plait.models import LoRA
 
     given = [{"id": str(n), **json.loads(line)} for n, line in enumerate(path.read_text().splitlines())]
     noisy = Symmetric(rate=REAL_FLIPS).apply(given, seeds=ROOT.child("real"))
@@ -141,7 +141,7 @@ def real(record: Benchmark, path: Path, count: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         arguments = training_arguments(folder, epochs=1, batch_size=8, learning_rate=2e-4)
         trained = train_pairs(
-            load(),
+            "smollm2-135m",
             short[:count],
             arguments,
             objective=objective,
@@ -166,7 +166,7 @@ def real(record: Benchmark, path: Path, count: int) -> str:
             for d in draws
             if 0 < sum(labels[i] for i in d) < len(d)
         ]
-        low, high = sorted(areas)[int(0.025 * len(areas))], sorted(areas)[int(0.975 * len(areas))]
+        low, high = (float(sorted(areas)[int(share * len(areas))]) for share in (0.025, 0.975))
         rows.append([name, str(len(labels)), f"{area:.3f}", f"{low:.3f} to {high:.3f}"])
         record.ours[f"AUROC {name}"] = [area]
         record.claims.append(
@@ -247,15 +247,11 @@ def main() -> None:
         started = time.monotonic()
         tables.append(run())
         record.facts[f"{part} (s)"] = round(time.monotonic() - started, 1)
+        if not options.quick:
+            record.write(*tables)  # after each part: what is done is not lost with the next
     if options.quick:
         claims = [f"- {c.text}: {'holds' if c.holds else 'does not hold'}" for c in record.claims]
         sys.stdout.write("\n".join([*tables, *claims, str(record.facts), ""]))
-        return
-    record.write()
-    page = RESULTS / "align_noise.md"  # the shared table has one column per metric: too wide for this many
-    claims = [f"- {c.text}: {'holds' if c.holds else 'does not hold'}" for c in record.claims]
-    facts = "; ".join(f"{key}: {value}" for key, value in record.facts.items())
-    page.write_text("\n".join(["# align_noise", "", facts, "", *tables, *claims, ""]))
 
 
 if __name__ == "__main__":

@@ -66,8 +66,12 @@ class Benchmark:
         measured = self.ratios()[peer][metric]
         self.claims.append(Claim(text, target, round(measured, 3), measured >= target))
 
-    def write(self) -> None:
-        """Leave the result files and print the table."""
+    def write(self, *tables: str) -> None:
+        """Leave the result files and print the page.
+
+        Args:
+            tables: In place of the one with a column for each metric, where those are too many.
+        """
         RESULTS.mkdir(exist_ok=True)
         environment = describe_environment()
         record = {
@@ -84,9 +88,17 @@ class Benchmark:
             "claims": [asdict(claim) for claim in self.claims],
         }
         (RESULTS / f"{self.name}.json").write_text(json.dumps(record, indent=1) + "\n")
-        table = self._table()
-        (RESULTS / f"{self.name}.md").write_text(table)
-        sys.stdout.write(table)
+        page = self._page(tables or (self._table(),))
+        (RESULTS / f"{self.name}.md").write_text(page)
+        sys.stdout.write(page)
+
+    def _page(self, tables: Sequence[str]) -> str:
+        claims = [
+            f"- {c.text}: target {c.target:g}, measured {c.measured:g}: {'holds' if c.holds else 'does not hold'}"
+            for c in self.claims
+        ]
+        facts = "; ".join(f"{key}: {value}" for key, value in self.facts.items())
+        return "\n".join([f"# {self.name}", "", facts, "", *tables, "", *claims, ""])
 
     def _table(self) -> str:
         metrics = list(self.ours)
@@ -98,12 +110,7 @@ class Benchmark:
             rows.append([f"ratio to {peer}", *(f"{ratios[m]:.2f}" if m in ratios else "" for m in metrics)])
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         lines.insert(1, "|---|" + "--:|" * len(metrics))
-        claims = [
-            f"- {c.text}: target {c.target:g}, measured {c.measured:g}: {'holds' if c.holds else 'does not hold'}"
-            for c in self.claims
-        ]
-        facts = [f"{key}: {value}" for key, value in self.facts.items()]
-        return "\n".join([f"# {self.name}", "", "; ".join(facts), "", *lines, "", *claims, ""])
+        return "\n".join(lines)
 
 
 def _collect(into: dict[str, list[float]], values: dict[str, float]) -> None:
