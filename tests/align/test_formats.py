@@ -154,6 +154,7 @@ def test_texts_that_differ_from_the_start_have_no_prompt() -> None:
         ({"prompt": "q", "chosen": "a", "rejected": "b", "weight": float("nan")}, "weight is not a positive number"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "weight": "much"}, "weight is not a positive number"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "flip_prior": 1.5}, "flip_prior is not a probability"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b", "group": ["x"]}, "group is not a name"),
     ],
 )
 def test_what_is_wrong_with_a_record(record: dict[str, Any], reason: str) -> None:

@@ -177,10 +177,10 @@ def only_pair(result: Any) -> TokenPair:
     return pair
 
 
-def test_weight_and_flip_prior_come_with_the_pair() -> None:
-    rows = [record("q", "yes", "no") | {"weight": 2, "flip_prior": 0.25}, record("q", "yes", "no")]
+def test_weight_flip_prior_and_group_come_with_the_pair() -> None:
+    rows = [record("q", "yes", "no") | {"weight": 2, "flip_prior": 0.25, "group": 7}, record("q", "yes", "no")]
     pairs = tokenise_pairs(rows, tokenizer=tokenizer()).pairs
-    assert [(p.weight, p.flip_prior) for p in pairs] == [(2.0, 0.25), (1.0, None)]
+    assert [(p.weight, p.flip_prior, p.group) for p in pairs] == [(2.0, 0.25, "7"), (1.0, None, None)]
 
 
 def test_a_tokenizer_that_ends_texts_itself_ends_them_once() -> None:

@@ -13,7 +13,8 @@ from align.tiny_models import byte_tokenizer, lora, save_tiny_language_model
 from plait.align.arguments import training_arguments
 from plait.align.losses import Conservative, SimPO
 from plait.align.pairs import tokenise_pairs
-from plait.align.presets import DPO, DrDPO
+from plait.align.presets import DPO, Custom, DrDPO
+from plait.align.reduction import GroupMean
 from plait.align.reference import ReferenceCache, reference_logprobs
 from plait.align.training import train_pairs
 from plait.errors import DataError, RunError, UsageError
@@ -104,6 +105,19 @@ def test_weights_and_flip_priors_reach_the_loss(tiny: str, tmp_path: Path) -> No
     for key in ("loss", "gap", "effective_pairs", "grad_norm"):
         assert split.curve[0][key] == pytest.approx(whole.curve[0][key], rel=1e-4, abs=1e-5)
     assert plain.curve[0]["grad_norm"] != pytest.approx(whole.curve[0]["grad_norm"], rel=1e-2)
+
+
+def test_groups_reach_the_reduction_that_counts_them_alike(tiny: str, tmp_path: Path) -> None:
+    """One pair of one annotator weighs as much as the seven of another: as if it had seven times their weight."""
+    settings: Any = {"steps": 1, "batch_size": 8, "micro_batch_size": 4}
+    alike = Custom(reduce=GroupMean())
+    grouped = [{**r, "group": "ann" if n else "bob"} for n, r in enumerate(RECORDS)]
+    weighted = [{**r, "weight": 1.0 if n else 7.0} for n, r in enumerate(RECORDS)]
+    by_group = train_pairs(tiny, grouped, arguments(tmp_path / "1", **settings), objective=alike)
+    by_weight = train_pairs(tiny, weighted, arguments(tmp_path / "2", **settings), objective=Custom())
+    without = train_pairs(tiny, RECORDS, arguments(tmp_path / "3", **settings), objective=alike)
+    assert by_group.curve[0]["grad_norm"] == pytest.approx(by_weight.curve[0]["grad_norm"], rel=1e-4)
+    assert without.curve[0]["grad_norm"] != pytest.approx(by_group.curve[0]["grad_norm"], rel=1e-2)
 
 
 def test_a_flip_prior_for_some_is_refused(tiny: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Accepted are ``prompt``, ``chosen`` and ``rejected`` as text or as lists of messages; ``chosen`` and ``rejected`` that
 both begin with the prompt (an implicit prompt: their common beginning); ``tools`` and ``chat_template_kwargs`` beside
-conversations; and, for this package, a ``weight`` and a ``flip_prior``.
+conversations; and, for this package, a ``weight``, a ``flip_prior`` and a ``group``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class PreferenceTexts:
             ``chat_template_kwargs``.
         weight: How much the pair counts.
         flip_prior: Probability that its label is wrong; ``None`` where nothing is known of it.
+        group: What it belongs to: an annotator, a source; ``None`` where nothing is known of it.
     """
 
     prompt: Text
@@ -41,6 +42,7 @@ class PreferenceTexts:
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
     weight: float = 1.0
     flip_prior: float | None = None
+    group: str | None = None
 
     @property
     def conversational(self) -> bool:
@@ -52,8 +54,9 @@ def read_record(record: Mapping[str, Any]) -> PreferenceTexts | str:
     """The texts of a record, or in words what is wrong with it.
 
     Example:
-        >>> read_record({"chosen": "2 + 2 = 4", "rejected": "2 + 2 = 5"})
-        PreferenceTexts(prompt='2 + 2 =', chosen=' 4', rejected=' 5', template={}, weight=1.0, flip_prior=None)
+        >>> found = read_record({"chosen": "2 + 2 = 4", "rejected": "2 + 2 = 5"})
+        >>> found.prompt, found.chosen, found.rejected
+        ('2 + 2 =', ' 4', ' 5')
         >>> read_record({"prompt": "Hi", "chosen": "", "rejected": "Go away"})
         'empty completion'
     """
@@ -76,7 +79,11 @@ def read_record(record: Mapping[str, Any]) -> PreferenceTexts | str:
         return "weight is not a positive number"
     if flip_prior is not None and not 0 <= flip_prior <= 1:
         return "flip_prior is not a probability"
-    return PreferenceTexts(prompt, chosen, rejected, _template(record), weight, flip_prior)
+    group = record.get("group")
+    if not isinstance(group, str | int | None):
+        return "group is not a name"
+    named = None if group is None else str(group)
+    return PreferenceTexts(prompt, chosen, rejected, _template(record), weight, flip_prior, named)
 
 
 def split_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:

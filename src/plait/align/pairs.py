@@ -57,6 +57,7 @@ class TokenPair:
         rejected: The other completion.
         weight: How much the pair counts in a mean, relative to the others.
         flip_prior: Probability that chosen and rejected are the wrong way round; for the losses that read it.
+        group: Whom or what it comes from, for the reduction that counts groups alike.
     """
 
     id: str
@@ -65,6 +66,7 @@ class TokenPair:
     rejected: tuple[int, ...]
     weight: float = 1.0
     flip_prior: float | None = None
+    group: str | None = None
 
     @property
     def length(self) -> int:
@@ -187,7 +189,7 @@ def _token_pair(
         return "empty completion"
     if chosen == rejected:
         return "chosen and rejected are the same tokens"
-    pair = TokenPair(name, tuple(prompt), chosen, rejected, texts.weight, texts.flip_prior)
+    pair = TokenPair(name, tuple(prompt), chosen, rejected, texts.weight, texts.flip_prior, texts.group)
     return _Made(
         pair,
         prompts_cut=int(too_long),

@@ -39,6 +39,7 @@ class PairTable:
         lengths: Completion tokens, ``[pairs, 2]``.
         weight: How much each pair counts, ``[pairs]``; ``None`` where all count alike.
         flip_prior: Probability that each label is wrong, ``[pairs]``.
+        group: The number of each pair's group, ``[pairs]``; those without one are a group too. ``None`` without any.
     """
 
     ids: Sequence[str]
@@ -46,6 +47,7 @@ class PairTable:
     lengths: Tensor
     weight: Tensor | None
     flip_prior: Tensor | None
+    group: Tensor | None = None
 
     @classmethod
     def of(cls, pairs: Sequence[TokenPair], reference: Sequence[PairLogprobs] | None) -> PairTable:
@@ -76,12 +78,14 @@ class PairTable:
                 hint="look at these pairs, or run the reference model in float32",
             )
         weights = [pair.weight for pair in pairs]
+        names = {name: number for number, name in enumerate(sorted({pair.group or "" for pair in pairs}))}
         return cls(
             ids=[pair.id for pair in pairs],
             reference=values,
             lengths=torch.tensor([[len(pair.chosen), len(pair.rejected)] for pair in pairs], dtype=torch.float32),
             weight=None if set(weights) <= {1.0} else torch.tensor(weights),
             flip_prior=torch.tensor(priors) if priors else None,
+            group=torch.tensor([names[pair.group or ""] for pair in pairs]) if len(names) > 1 else None,
         )
 
     def batch(self, rows: Tensor, chosen: Tensor, rejected: Tensor) -> PairBatch:
@@ -90,6 +94,7 @@ class PairTable:
         reference, lengths = self.reference[rows].to(chosen.device), self.lengths[rows].to(chosen)
         weight = None if self.weight is None else self.weight[rows].to(chosen.device)
         prior = None if self.flip_prior is None else self.flip_prior[rows].to(chosen.device)
+        group = None if self.group is None else self.group[rows].to(chosen.device)
         return PairBatch(
             chosen,
             rejected,
@@ -99,6 +104,7 @@ class PairTable:
             lengths[:, 1],
             weight=weight,
             flip_prior=prior,
+            group=group,
         )
 
     def share(self, rows: Tensor, of: Tensor) -> float:
@@ -210,7 +216,7 @@ class Step:
             seen = rows, ranks.gather(chosen[None]).flatten(), ranks.gather(rejected[None]).flatten()
         self._require_finite(*seen)
         batch = self.table.batch(*seen)
-        if together and ranks.count() > 1:  # the official β-DPO code divides by each process's own kept pairs
+        if together and self.objective.official:  # the β-DPO code divides by each process's own kept pairs
             process = torch.arange(ranks.count(), device=chosen.device)
             batch = replace(batch, group=process.repeat_interleave(len(chosen)))
         result, by_chosen, by_rejected = self.objective.coefficients(batch)

@@ -185,7 +185,7 @@ class PairTrainer(ResumableTrainer):
         return {
             "objective": self.objective.settings(),
             "set of pairs": digest(
-                [digest([p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior]) for p in self.items]
+                [digest([p.id, p.prompt, p.chosen, p.rejected, p.weight, p.flip_prior, p.group]) for p in self.items]
             ),
             "reference model": digest(self.table.reference.tolist()),
             "layout": self.layout,
