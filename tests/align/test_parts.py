@@ -77,6 +77,10 @@ def test_kto_looks_at_the_batch_without_gradient() -> None:
     assert float(result.table["loss"][0]) == pytest.approx(first)
     at = sigmoid(B * (2 - 2))
     assert float(by_chosen[0]) == pytest.approx(-B * at * (1 - at) / 2 / 2)
+    # The second pair counts three times: 1.25 and 2.5.
+    weighted = objective(replace(batch, weight=torch.tensor([1.0, 3.0], dtype=torch.float64)))
+    first = (1 - sigmoid(B * (2 - 2.5)) + 1 - sigmoid(B * (1.25 - 1))) / 2
+    assert float(weighted.table["loss"][0]) == pytest.approx(first)
 
 
 @pytest.mark.parametrize("loss", [*NEW_LOSSES, Sigmoid()], ids=lambda loss: loss.name)

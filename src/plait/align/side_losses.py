@@ -86,8 +86,8 @@ class APODown(BaseLoss):
 class KTOPair(BaseLoss):
     """KTO on pairs: ``½(1 - σ(β(w - z_l))) + ½(1 - σ(β(z_w - l)))``, z = how far the batch has moved, at least 0.
 
-    ``z_w`` and ``z_l`` are means of w and l over the batch and carry no gradient, so that the loss of a pair depends on
-    the others. TRL had it as ``kto_pair`` until 0.9, there with gradients through z.
+    ``z_w`` and ``z_l`` are weighted means of w and l over the batch and carry no gradient, so that the loss of a pair
+    depends on the others. TRL had it as ``kto_pair`` until 0.9, there with gradients through z.
 
     Source: Ethayarajh et al. 2024 (arXiv 2402.01306), equation 8, the mean over the pair's two texts.
     """
@@ -98,7 +98,10 @@ class KTOPair(BaseLoss):
 
     def loss(self, gap: Tensor, beta: Tensor, batch: PairBatch) -> Tensor:  # noqa: ARG002, D102
         chosen, rejected = log_ratios(batch)
-        moved_chosen, moved_rejected = (side.detach().mean().clamp(min=0) for side in (chosen, rejected))
+        weight = chosen.new_ones(len(chosen)) if batch.weight is None else batch.weight
+        moved_chosen, moved_rejected = (
+            ((weight * side.detach()).sum() / weight.sum()).clamp(min=0) for side in (chosen, rejected)
+        )
         wanted = 1 - (beta * (chosen - moved_rejected)).sigmoid()
         unwanted = 1 - (beta * (moved_chosen - rejected)).sigmoid()
         return (wanted + unwanted) / 2
