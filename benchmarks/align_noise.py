@@ -153,6 +153,7 @@ def real(record: Benchmark, path: Path, count: int) -> str:
     before = PairScores.of(pairs, reference_logprobs(trained.model, pairs, cache=cache))
     after = score_pairs(trained.model, pairs, on_progress=lambda done, total: told("scoring", done, total))
     ids = [pair.id for pair in pairs]
+    scores["text scorer, held out"] = {i: scores["text scorer, held out, all pairs"][i] for i in ids}
     scores["model as it is, per token"] = dict(zip(ids, -before.per_token(), strict=True))
     # In one batch the weight of Dr. DPO falls with the loss: as rankings, weight, loss and implicit reward are one.
     scores["Dr. DPO weight after one epoch"] = dict(zip(ids, -after.implicit(before), strict=True))
@@ -227,10 +228,10 @@ def main() -> None:
     """Run the parts asked for, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--gap-seeds", type=int, default=4)
+    parser.add_argument("--gap-seeds", type=int, default=8)
     parser.add_argument("--parts", default="flips,gaps,real")
     parser.add_argument("--hh", type=Path, help="real preference pairs, JSON lines; P3 is left out without it")
-    parser.add_argument("--real-pairs", type=int, default=160)
+    parser.add_argument("--real-pairs", type=int, default=320)
     parser.add_argument("--quick", action="store_true", help="one seed, 0, 20 and 40 %% flips, P1 only; writes nothing")
     options = parser.parse_args()
     parts = ["flips"] if options.quick else options.parts.split(",")

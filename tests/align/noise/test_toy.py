@@ -141,6 +141,7 @@ def test_paired_interval_covers_as_often_as_it_says() -> None:
         inside += found.low <= 0.3 <= found.high
     assert inside >= 180
     assert paired([1.0], [0.5], seeds=Seeds(0)).low == -math.inf
+    assert paired([1.0, 1.0], [0.5, 0.5], seeds=Seeds(0)).low == -math.inf
 
 
 def test_the_experiment_fills_its_table() -> None:

@@ -132,7 +132,8 @@ def paired(first: Sequence[float], second: Sequence[float], *, seeds: Seeds) -> 
     """Mean of first minus second, seed by seed, with a 95 % bootstrap-t interval over seeds.
 
     With as few seeds as here a percentile interval is too narrow: each resample is studentised, and where a resample
-    does not vary at all (few seeds) it is left out. One seed has no interval.
+    does not vary at all (few seeds) it is left out. One seed has no interval, nor have seeds that all differ by the
+    same: how far others would is not known.
 
     Source: Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 12.5.
 
@@ -146,7 +147,7 @@ def paired(first: Sequence[float], second: Sequence[float], *, seeds: Seeds) -> 
     mean, count = round(float(lead.mean()), 12), len(lead)
     error = float(lead.std(ddof=1)) / count**0.5 if count > 1 else float("nan")
     if count == 1 or error == 0:
-        return Interval(mean, mean if error == 0 else -np.inf, mean if error == 0 else np.inf)
+        return Interval(mean, -np.inf, np.inf)
     rows = seeds.child("paired").numpy().integers(count, size=(_RESAMPLES, count))
     drawn = lead[rows]
     errors = drawn.std(axis=1, ddof=1) / count**0.5
@@ -182,7 +183,7 @@ def table(cells: Sequence[Cell], *, seeds: Seeds, baseline: str = "DPO") -> tupl
 
 
 def difference(lead: Interval) -> str:
-    """A signed difference with its interval; without one if there is but one seed."""
+    """A signed difference with its interval, if it has one."""
     if lead.low == -float("inf"):
         return f"{lead.value:+.3f}"
     return f"{lead.value:+.3f} ({lead.low:+.3f} to {lead.high:+.3f})"
