@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,18 @@ def test_any_split_and_any_temperature(parts: int, beta_prime: float) -> None:
     found = parted_step(preset, weighted=True, steps=1, parts=parts)
     assert found[0] == pytest.approx(losses, rel=1e-6)
     torch.testing.assert_close(found[1], gradient, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("preset", [DrDPO(scope="running"), DrDPO(scope="micro_batch")], ids=lambda p: p.scope)
+def test_weights_count_where_micro_batches_are_looked_at_one_by_one(preset: DrDPO) -> None:
+    """One pair per micro-batch, all alike: three times the weight is three times the derivative."""
+    reference = PairTable.of(random_pairs(2, seed=8), None)
+    known = replace(reference, weight=torch.tensor([1.0, 3.0]))
+    step = Step(preset.build(seeds=Seeds(2)), known, [[0], [1]], number=1, device=torch.device("cpu"))
+    first, second = (step.part(n, torch.zeros(1), torch.zeros(1)) for n in range(2))
+    assert float(second.by_chosen) == pytest.approx(3 * float(first.by_chosen))
+    assert float(first.by_chosen + second.by_chosen) == pytest.approx(-0.1 / 2)  # σ(0) β, as a weighted mean
+    assert first.loss + second.loss == pytest.approx(math.log(2))
 
 
 def test_only_what_must_look_ahead_does() -> None:

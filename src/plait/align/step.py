@@ -226,9 +226,10 @@ class Step:
             by_chosen, by_rejected = (side.view(ranks.count(), -1)[ranks.rank()] for side in (by_chosen, by_rejected))
         if len(self._by_part) == len(self.parts):
             self.scalars = _over_parts(self._by_part)
-        share = 1 / len(self.parts)
-        each = share if together else share / ranks.count()
-        return Part(share * float(result.loss), each * by_chosen, each * by_rejected)
+        share = self.table.share(rows, self.all_parts.flatten())
+        # The host takes the mean of the ranks' losses.
+        loss = share * float(result.loss) * (1 if together else ranks.count())
+        return Part(loss, share * by_chosen, share * by_rejected)
 
     def _require_finite(self, rows: Tensor, chosen: Tensor, rejected: Tensor) -> None:
         require_finite(self.table, rows, chosen, rejected, when=f"at step {self.number}")
