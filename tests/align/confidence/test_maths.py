@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plait.align.confidence import metrics
+from plait.align.confidence.counted import bin_of
 from plait.align.confidence.metrics import Numbers
 from plait.align.confidence.parse import Status, parse_confidence, strip_confidence
 from plait.align.confidence.quality import exact_match, numeric_match
 from plait.align.confidence.retrieval import sweep_thresholds
 from plait.align.confidence.rewards import ConfidenceReward, brier_reward, log_reward, order_reward
+from plait.align.evaluate import Interval
 from plait.core.seeds import Seeds
 from plait.errors import DataError, UsageError
 
@@ -132,7 +134,7 @@ def test_ece_counts_silence_and_keeps_edges() -> None:
     assert metrics.ece(np.zeros(100), half) == 0.5
     assert metrics.ece(np.zeros(100), half, count_zero=False) == 0.0
     assert metrics.ece(np.full(100, 0.9), half) == pytest.approx(0.4)
-    assert metrics.bin_of(np.array([0, 0.1, 0.3, 0.6, 0.7, 1.0]), 10).tolist() == [0, 0, 2, 5, 6, 9]
+    assert bin_of(np.array([0, 0.1, 0.3, 0.6, 0.7, 1.0]), 10).tolist() == [0, 0, 2, 5, 6, 9]
 
 
 def test_ece_against_a_loop() -> None:
@@ -169,6 +171,42 @@ def test_intervals_hold_the_value_and_pairs_are_narrower() -> None:
     alone = metrics.measure(worse, y, seeds=Seeds(0), resamples=200)["Brier"]
     assert change.high - change.low < alone.high - alone.low
     assert found == metrics.measure(c, y, seeds=Seeds(0), resamples=200)
+
+
+def test_intervals_are_those_of_a_loop_over_the_same_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    c, y = sample(37)
+    c[:5] += 0.013  # not all on the grid
+    after = c**2
+    draws = Seeds(4).child("bootstrap").numpy().integers(37, size=(60, 37))
+    monkeypatch.setattr(metrics, "_AT_ONCE", 37 * 25)  # blocks of 25, 25 and 10
+    alone = metrics.measure(c, y, seeds=Seeds(4), resamples=60)
+    change = metrics.compare(c, after, y, seeds=Seeds(4), resamples=60)
+    for name, metric in metrics.METRICS.items():
+        values = [metric(c[rows], y[rows]) for rows in draws]
+        assert_is_interval(alone[name], metric(c, y), values)
+        if name in change:
+            changes = [metric(after[rows], y[rows]) - value for rows, value in zip(draws, values, strict=True)]
+            assert_is_interval(change[name], metric(after, y) - metric(c, y), changes)
+
+
+def assert_is_interval(found: Interval, value: float, values: list[float]) -> None:
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    np.testing.assert_allclose([found.value, found.low, found.high], [value, low, high], atol=1e-12)
+
+
+def test_where_a_metric_is_not_defined_it_is_not_a_number() -> None:
+    c = np.array([0.2, 0.7])
+    assert math.isnan(metrics.auroc(c, np.ones(2)))
+    assert math.isnan(metrics.spearman(np.full(2, 0.5), np.array([0.0, 1.0])))
+    found = metrics.measure(c, np.array([0.0, 1.0]), seeds=Seeds(0), resamples=50)["AUROC"]
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)  # half of the resamples have none
+
+
+def test_metrics_against_loops_over_samples() -> None:
+    c, y = sample(61)
+    pairs = [(a > b) + (a == b) / 2 for a, right in zip(c, y, strict=True) if right for b in c[y == 0]]
+    assert metrics.auroc(c, y) == pytest.approx(np.mean(pairs))
+    assert metrics.aurc(c, y) == pytest.approx(metrics.risk_coverage(c, y)[:, 1].mean())
 
 
 def test_measure_refuses() -> None:

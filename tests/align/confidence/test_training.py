@@ -81,6 +81,15 @@ def test_distribution_against_scoring_each_confidence(tmp_path: Path) -> None:
     assert expected(row[None])[0] == pytest.approx(float(row @ np.array(GRID)))
 
 
+def test_questions_read_together_are_those_read_alone(tmp_path: Path) -> None:
+    lm = load(str(save_tiny_language_model(tmp_path)))
+    questions, answers = ["1 + 1", "20 + 3", "2 + 5", "4 + 4", "3 + 30"], ["2", "23", "7", "8", "3"]
+    together = confidence_distribution(lm, questions, answers, batch_size=2)
+    alone = [confidence_distribution(lm, [q], [a])[0] for q, a in zip(questions, answers, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+    assert np.abs(np.diff(together, axis=0)).max() > 1e-4
+
+
 def test_online_reward_by_hand() -> None:
     reward = CalibrationReward(ConfidenceReward(), quality=exact, alpha=lambda done: 2 * done)
     texts = ["4\n### Confidence: 0.5", "5\n### Confidence: 1", "4"]

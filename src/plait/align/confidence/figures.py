@@ -7,7 +7,8 @@ from math import sqrt
 
 import numpy as np
 
-from plait.align.confidence.metrics import Numbers, bin_of, risk_coverage
+from plait.align.confidence.counted import bin_of
+from plait.align.confidence.metrics import Numbers, risk_coverage
 from plait.core.figures import Histogram, Lines
 
 _Z = 1.959964  # of a 95 % interval

@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plait.align.confidence import counted
+from plait.align.confidence.counted import Numbers
 from plait.align.evaluate import Interval
 from plait.core.seeds import Seeds
 from plait.errors import DataError
 
-Numbers: TypeAlias = "NDArray[np.float64]"
 Metric: TypeAlias = Callable[[Numbers, Numbers], float]
+
+_AT_ONCE = 1_000_000
+"""Counts of one block of resamples; bounds memory."""
 
 
 def accuracy(confidence: Numbers, correct: Numbers) -> float:
@@ -51,13 +54,7 @@ def ece(confidence: Numbers, correct: Numbers, *, bins: int = 10, count_zero: bo
     if not count_zero:
         some = confidence > 0
         return ece(confidence[some], correct[some], bins=bins) * some.mean() if some.any() else 0.0
-    return float(np.abs(np.bincount(bin_of(confidence, bins), confidence - correct, bins)).sum() / len(correct))
-
-
-def bin_of(confidence: Numbers, bins: int) -> NDArray[np.int64]:
-    """Index of the bin (lo, hi] of equal width that each confidence is in; 0 is in the first."""
-    # Rounded: 0.7 · 10 is 7.000000000000001, which is not in the eighth bin.
-    return np.clip(np.ceil(np.round(confidence * bins, 9)).astype(np.int64) - 1, 0, bins - 1)
+    return float(counted.ece(confidence, correct, _once(correct), bins=bins)[0])
 
 
 def adaptive_ece(confidence: Numbers, correct: Numbers, *, bins: int = 10) -> float:
@@ -65,13 +62,7 @@ def adaptive_ece(confidence: Numbers, correct: Numbers, *, bins: int = 10) -> fl
 
     Source: Nguyen & O'Connor 2015; Nixon et al. 2019, with ties kept together.
     """
-    order = np.argsort(confidence, kind="stable")
-    ranked = confidence[order]
-    # A tied block goes where its middle falls.
-    first = np.searchsorted(ranked, ranked, side="left")
-    last = np.searchsorted(ranked, ranked, side="right")
-    at = np.minimum((first + last) * bins // (2 * len(ranked)), bins - 1)
-    return float(np.abs(np.bincount(at, ranked - correct[order], bins)).sum() / len(correct))
+    return float(counted.adaptive_ece(confidence, correct, _once(correct), bins=bins)[0])
 
 
 def brier(confidence: Numbers, correct: Numbers) -> float:
@@ -81,29 +72,22 @@ def brier(confidence: Numbers, correct: Numbers) -> float:
 
 def nll(confidence: Numbers, correct: Numbers, *, clip: float = 0.01) -> float:
     """Mean of -log of the confidence in what happened, in nats, with confidences moved into [clip, 1 - clip]."""
-    inside = np.clip(confidence, clip, 1 - clip)
-    return float(-np.mean(correct * np.log(inside) + (1 - correct) * np.log1p(-inside)))
+    return float(counted.log_loss(confidence, correct, clip=clip).mean())
 
 
 def auroc(confidence: Numbers, correct: Numbers) -> float:
     """Probability that a right answer has more confidence than a wrong one; ties count half. NaN if all are alike."""
-    right = float(correct.sum())
-    wrong = len(correct) - right
-    if right == 0 or wrong == 0:
-        return float("nan")
-    return float((_ranks(confidence) @ correct - right * (right + 1) / 2) / (right * wrong))
+    return float(counted.auroc(confidence, correct, _once(correct))[0])
 
 
 def pearson(confidence: Numbers, correct: Numbers) -> float:
     """Linear correlation; NaN where either does not vary."""
-    first, second = confidence - confidence.mean(), correct - correct.mean()
-    norm = float(np.sqrt((first @ first) * (second @ second)))
-    return float(first @ second) / norm if norm > 1e-12 else float("nan")
+    return float(counted.pearson(confidence, correct, _once(correct))[0])
 
 
 def spearman(confidence: Numbers, correct: Numbers) -> float:
     """Correlation of ranks, ties at their mean rank; NaN where either does not vary."""
-    return pearson(_ranks(confidence), _ranks(correct))
+    return float(counted.spearman(confidence, correct, _once(correct))[0])
 
 
 def risk_coverage(confidence: Numbers, correct: Numbers) -> Numbers:
@@ -123,7 +107,7 @@ def risk_coverage(confidence: Numbers, correct: Numbers) -> Numbers:
 
 def aurc(confidence: Numbers, correct: Numbers) -> float:
     """Mean risk over all coverages: lower is better. Source: Geifman et al. 2019."""
-    return float(risk_coverage(confidence, correct)[:, 1].mean())
+    return float(counted.aurc(confidence, correct, _once(correct))[0])
 
 
 METRICS: Mapping[str, Metric] = {
@@ -154,7 +138,7 @@ def measure(confidence: Numbers, correct: Numbers, *, seeds: Seeds, resamples: i
     """
     confidence, correct = checked(confidence, correct)
     return _intervals(
-        lambda rows: {n: m(confidence[rows], correct[rows]) for n, m in METRICS.items()},
+        lambda counts: {n: m(confidence, correct, counts) for n, m in counted.METRICS.items()},
         len(correct),
         seeds=seeds,
         resamples=resamples,
@@ -172,9 +156,12 @@ def compare(
     before, correct = checked(before, correct)
     after, _ = checked(after, correct)
 
-    def difference(rows: NDArray[np.int64]) -> dict[str, float]:
-        right = correct[rows]
-        return {n: m(after[rows], right) - m(before[rows], right) for n, m in METRICS.items() if n != "accuracy"}
+    def difference(counts: Numbers) -> dict[str, Numbers]:
+        return {
+            name: metric(after, correct, counts) - metric(before, correct, counts)
+            for name, metric in counted.METRICS.items()
+            if name != "accuracy"
+        }
 
     return _intervals(difference, len(correct), seeds=seeds, resamples=resamples)
 
@@ -199,20 +186,24 @@ def checked(confidence: Numbers, correct: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _intervals(
-    metrics: Callable[[NDArray[np.int64]], dict[str, float]], samples: int, *, seeds: Seeds, resamples: int
+    metrics: Callable[[Numbers], dict[str, Numbers]], samples: int, *, seeds: Seeds, resamples: int
 ) -> dict[str, Interval]:
-    draws = seeds.child("bootstrap").numpy().integers(samples, size=(resamples, samples))
-    table = [metrics(rows) for rows in draws]
+    draw = seeds.child("bootstrap").numpy()
+    block = max(1, _AT_ONCE // samples)
+    tables: list[dict[str, Numbers]] = []
+    for start in range(0, resamples, block):
+        rows = draw.integers(samples, size=(min(block, resamples - start), samples))
+        flat = rows + samples * np.arange(len(rows))[:, None]
+        tables.append(metrics(np.bincount(flat.ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float64)))
     found: dict[str, Interval] = {}
-    for name, value in metrics(np.arange(samples)).items():
-        column = np.array([row[name] for row in table])
+    for name, value in metrics(np.ones((1, samples))).items():
+        column = np.concatenate([table[name] for table in tables])
         column = column[~np.isnan(column)]
         low, high = np.quantile(column, [0.025, 0.975]) if len(column) else (np.nan, np.nan)
-        found[name] = Interval(value, float(low), float(high))
+        found[name] = Interval(float(value[0]), float(low), float(high))
     return found
 
 
-def _ranks(values: Numbers) -> Numbers:
-    """From 1, ties at their mean."""
-    _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[block]
+def _once(correct: Numbers) -> Numbers:
+    """Every sample once, as one resample."""
+    return np.ones((1, len(correct)))
