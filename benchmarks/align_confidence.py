@@ -8,8 +8,9 @@ The toy: question types with a probability of success, confidences trained by RE
 over-confident start; differences are paired by seed, with 95 % bootstrap-t intervals.
 
 The model: SmolLM2-135M learns the format with random confidences, answers additions of 1 to 3 digits, and is trained on
-confidence pairs of its own answers. Read is the expected confidence in answers to additions held out, against the same
-model before; 95 % bootstrap intervals are paired by problem. Where the confidence is low a calculator looks up.
+confidence pairs of its own answers. Confidences in answers to additions held out are read in three ways: expected
+(their mean), stated (in expectation over what could be said), and likeliest (what greedy decoding says). Differences
+to the taught model have 95 % bootstrap intervals paired by problem. Where the confidence is low a calculator looks up.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ from plait.align.confidence.prompts import GRID, ask
 from plait.align.confidence.quality import numeric_match
 from plait.align.confidence.retrieval import sweep_thresholds
 from plait.align.confidence.rewards import ConfidenceReward
+from plait.align.confidence.stated import compare_stated, measure_stated
 from plait.align.confidence.teach import format_records
+from plait.align.evaluate import Interval
 from plait.align.noise.bench import difference, paired
 from plait.core.seeds import Seeds
 
@@ -156,21 +159,22 @@ def model(record: Benchmark, *, seeds: int, size: Size) -> str:
     for number, run in enumerate(runs):
         record.ours.setdefault("model accuracy", []).append(float(run.right.mean()))
         for state, distribution in run.distributions.items():
-            found = metrics.measure(expected(distribution), run.right, seeds=ROOT.child("measure"))
-            greedy = likeliest(distribution)
-            for measure in MEASURES:
-                record.ours.setdefault(f"model {state} {measure}", []).append(found[measure].value)
-            for measure in ("ECE", "AUROC"):
-                value = metrics.METRICS[measure](greedy, run.right)
-                record.ours.setdefault(f"model {state} likeliest {measure}", []).append(value)
-            at = [f"{record.ours[f'model {state} likeliest {m}'][-1]:.3f}" for m in ("ECE", "AUROC")]
-            rows.append([str(number), state, *(found[m].text(3) for m in MEASURES), *at])
-    model_claim(record, runs, "order", "AUROC", 1)
-    model_claim(record, runs, "order", "Spearman", 1)
-    model_claim(record, runs, "brier", "ECE", -1)
+            marks = run.right
+            readings = {
+                "expected": metrics.measure(expected(distribution), marks, seeds=ROOT.child("measure")),
+                "stated": measure_stated(distribution, marks, seeds=ROOT.child("measure")),
+                "likeliest": metrics.measure(likeliest(distribution), marks, seeds=ROOT.child("measure")),
+            }
+            for reading, found in readings.items():
+                for measure in MEASURES:
+                    record.ours.setdefault(f"model {state} {reading} {measure}", []).append(found[measure].value)
+                rows.append([str(number), state, reading, *(found[m].text(3) for m in MEASURES)])
+    for reading in ("expected", "stated"):
+        for state, measure, sign in (("order", "AUROC", 1), ("order", "Spearman", 1), ("brier", "ECE", -1)):
+            model_claim(record, runs, state, measure, sign, reading=reading)
     model_claim(record, runs, "brier", "ECE", -1, reading="likeliest")
-    title = f"SmolLM2-135M: expected confidence in {size.heldout} additions held out (95 % over problems)"
-    columns = ["seed", "model", *MEASURES, "ECE of the likeliest", "AUROC of the likeliest"]
+    title = f"SmolLM2-135M: confidence in {size.heldout} additions held out (95 % over problems)"
+    columns = ["seed", "model", "confidence", *MEASURES]
     return "\n".join([markdown(title, columns, rows), looking_up(record, runs)])
 
 
@@ -181,16 +185,18 @@ def model_claim(
     measure: str,
     sign: int,
     *,
-    reading: Literal["expected", "likeliest"] = "expected",
+    reading: Literal["expected", "stated", "likeliest"],
 ) -> None:
     """Holds if it does in every seed."""
-    read = {"expected": expected, "likeliest": likeliest}[reading]
-    changes = [
-        metrics.compare(
-            read(run.distributions["taught"]), read(run.distributions[state]), run.right, seeds=ROOT.child("compare")
-        )[measure]
-        for run in runs
-    ]
+    changes: list[Interval] = []
+    for run in runs:
+        before, after, seeds = run.distributions["taught"], run.distributions[state], ROOT.child("compare")
+        if reading == "stated":
+            found = compare_stated(before, after, run.right, seeds=seeds)
+        else:
+            read = expected if reading == "expected" else likeliest
+            found = metrics.compare(read(before), read(after), run.right, seeds=seeds)
+        changes.append(found[measure])
     for end in ("value", "low", "high"):
         name = f"model {state} minus taught {measure} of the {reading} confidence, {end}"
         record.ours[name] = [float(getattr(change, end)) for change in changes]

@@ -16,6 +16,7 @@ from plait.align.confidence.parse import Status, parse_confidence, strip_confide
 from plait.align.confidence.quality import exact_match, numeric_match
 from plait.align.confidence.retrieval import sweep_thresholds
 from plait.align.confidence.rewards import ConfidenceReward, brier_reward, log_reward, order_reward
+from plait.align.confidence.stated import compare_stated, measure_stated
 from plait.align.evaluate import Interval
 from plait.core.seeds import Seeds
 from plait.errors import DataError, UsageError
@@ -200,6 +201,24 @@ def test_where_a_metric_is_not_defined_it_is_not_a_number() -> None:
     assert math.isnan(metrics.spearman(np.full(2, 0.5), np.array([0.0, 1.0])))
     found = metrics.measure(c, np.array([0.0, 1.0]), seeds=Seeds(0), resamples=50)["AUROC"]
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)  # half of the resamples have none
+
+
+def test_stated_confidences_are_those_of_many_draws() -> None:
+    rng = np.random.default_rng(5)
+    distribution = rng.dirichlet(np.full(11, 0.4), size=30)
+    correct = (rng.random(30) < 0.6).astype(float)
+    rows = np.repeat(np.arange(30), 4000)
+    drawn = (distribution[rows].cumsum(1) < rng.random((len(rows), 1))).sum(1).clip(0, 10) / 10
+    found = measure_stated(distribution, correct, seeds=Seeds(0), resamples=40)
+    for name, interval in found.items():
+        assert interval.value == pytest.approx(metrics.METRICS[name](drawn, correct[rows]), abs=0.01)
+        assert interval.low < interval.high
+    change = compare_stated(distribution, distribution[::-1], correct, seeds=Seeds(0), resamples=40)
+    backwards = measure_stated(distribution[::-1], correct, seeds=Seeds(0), resamples=40)
+    assert change["ECE"].value == pytest.approx(backwards["ECE"].value - found["ECE"].value)
+    certain = np.eye(11)[[9, 2, 5]]
+    marks = np.array([1.0, 0.0, 1.0])
+    assert measure_stated(certain, marks, seeds=Seeds(0), resamples=9)["Brier"].value == pytest.approx(0.1)
 
 
 def test_metrics_against_loops_over_samples() -> None:

@@ -137,7 +137,7 @@ def measure(confidence: Numbers, correct: Numbers, *, seeds: Seeds, resamples: i
         DataError: Nothing to measure; a confidence outside 0 to 1; correctness that is neither 0 nor 1.
     """
     confidence, correct = checked(confidence, correct)
-    return _intervals(
+    return bootstrap(
         lambda counts: {n: m(confidence, correct, counts) for n, m in counted.METRICS.items()},
         len(correct),
         seeds=seeds,
@@ -163,7 +163,7 @@ def compare(
             if name != "accuracy"
         }
 
-    return _intervals(difference, len(correct), seeds=seeds, resamples=resamples)
+    return bootstrap(difference, len(correct), seeds=seeds, resamples=resamples)
 
 
 def checked(confidence: Numbers, correct: Numbers) -> tuple[Numbers, Numbers]:
@@ -185,12 +185,13 @@ def checked(confidence: Numbers, correct: Numbers) -> tuple[Numbers, Numbers]:
     return confidence, correct
 
 
-def _intervals(
-    metrics: Callable[[Numbers], dict[str, Numbers]], samples: int, *, seeds: Seeds, resamples: int
+def bootstrap(
+    metrics: Callable[[Numbers], Mapping[str, Numbers]], samples: int, *, seeds: Seeds, resamples: int
 ) -> dict[str, Interval]:
+    """95 % percentile intervals of what `counted` metrics give for ``counts [resamples, samples]``."""
     draw = seeds.child("bootstrap").numpy()
     block = max(1, _AT_ONCE // samples)
-    tables: list[dict[str, Numbers]] = []
+    tables: list[Mapping[str, Numbers]] = []
     for start in range(0, resamples, block):
         rows = draw.integers(samples, size=(min(block, resamples - start), samples))
         flat = rows + samples * np.arange(len(rows))[:, None]

@@ -20,7 +20,7 @@ from plait.align.confidence.parse import count_statuses, parse_confidence, strip
 from plait.align.confidence.rewards import ConfidenceReward
 
 Quality = Callable[[str, dict[str, Any]], float]
-"""From an answer without its confidence, and its row of the data set, to a number: a scorer of quality."""
+"""From an answer without its confidence, and its row of the data set with its prompt, to a number: a scorer."""
 
 
 class CalibrationReward:
@@ -50,9 +50,9 @@ class CalibrationReward:
         parsed = [parse_confidence(text) for text in texts]
         for status, count in count_statuses(parsed).items():
             self.statuses[status] = self.statuses.get(status, 0) + count
-        rows = [
-            {name: values[i] for name, values in columns.items() if isinstance(values, list)} for i in range(len(texts))
-        ]
+        given: dict[str, list[Any]] = {name: values for name, values in columns.items() if isinstance(values, list)}
+        given["prompt"] = [_text(prompt) for prompt in prompts]
+        rows = [{name: values[i] for name, values in given.items()} for i in range(len(texts))]
         quality = [float(self.quality(strip_confidence(text), row)) for text, row in zip(texts, rows, strict=True)]
         mine = [(_text(p), q, one.value) for p, q, one in zip(prompts, quality, parsed, strict=True)]
         everyone, first = _gather(mine)
