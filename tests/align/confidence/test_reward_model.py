@@ -38,7 +38,6 @@ def train(folder: Path, *, steps: int = 30) -> QualityModel:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of TRL and what it imports
 def test_it_prefers_what_was_preferred_and_can_be_saved(tmp_path: Path) -> None:
     heldout = pairs(60, seed=1)
