@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 TESTS = Path(__file__).parents[1]
 
@@ -61,6 +64,16 @@ def run_together(
     ended = [worker.returncode for worker in workers]
     assert ended == [status] * count, "\n".join(text[-4000:] for text in said)
     return said
+
+
+def leave_group() -> None:
+    """Leave the process group, called by each process when no trainer is in scope any more.
+
+    A trainer that outlives its group holds the last reference to it, and torch 2.13 then closes gloo with the GIL held:
+    it waits for a thread that may itself be waiting for the GIL, and the process never ends.
+    """
+    gc.collect()
+    torch.distributed.destroy_process_group()
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from align.processes import leave_group
 from align.tiny_models import lora, random_pairs, tiny_model
 from plait.align.presets import DPO, BetaDPO, DrDPO
 from plait.align.reference import ReferenceCache, reference_logprobs
@@ -123,7 +124,11 @@ def _killed_at_3(step: int, _steps: int, _scalars: Any) -> None:
 
 def main(folder: Path) -> None:
     """All runs, one after the other, in the process group that the first one opens."""
-    rank = os.environ["RANK"]
+    everything(folder, os.environ["RANK"])
+    leave_group()
+
+
+def everything(folder: Path, rank: str) -> None:
     for name, settings in RUNS.items():
         trained = make(folder / name, **settings)
         trained.run()
@@ -143,7 +148,6 @@ def main(folder: Path) -> None:
         (folder / f"refused.{rank}.txt").write_text(str(error))
     trained = from_records(folder / "records", model=folder / "model", micro=2)
     (folder / f"records.{rank}.json").write_text(json.dumps(trained.curve))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from align.processes import leave_group
 from align.tiny_models import VOCABULARY, lora, tiny_model
 from plait.align.arguments import training_arguments
 from plait.align.sft.texts import TokenText
@@ -77,12 +78,16 @@ def main(folder: Path) -> None:
     """All runs, one after the other, in the process group that the first one opens."""
     rank = os.environ["RANK"]
     for name, micro in RUNS:
-        trained = make(folder / f"{name}-{micro}", name, micro)
-        trained.train()
-        weights, curve = outcome(trained)
-        save_file(weights, folder / f"{name}-{micro}.{rank}.safetensors")
-        (folder / f"{name}-{micro}.{rank}.json").write_text(json.dumps(curve))
-    torch.distributed.destroy_process_group()
+        run(folder, name, micro, rank)
+    leave_group()
+
+
+def run(folder: Path, name: str, micro: int, rank: str) -> None:
+    trained = make(folder / f"{name}-{micro}", name, micro)
+    trained.train()
+    weights, curve = outcome(trained)
+    save_file(weights, folder / f"{name}-{micro}.{rank}.safetensors")
+    (folder / f"{name}-{micro}.{rank}.json").write_text(json.dumps(curve))
 
 
 if __name__ == "__main__":
