@@ -71,10 +71,12 @@ def test_concurrent_calls_run_in_few_batches_and_say_what_they_say_alone(opened)
     calls = [
         (
             user(f"Write one short sentence about {names[i % 4]}, number {i // 8}."),
-            {"max_tokens": 10, "temperature": 0.8 * (i % 2), "seed": i},
+            {"max_tokens": 10, "temperature": 0.8 * (i % 2), "seed": 100 + i},
         )
         for i in range(32)
     ]
+    # Batches round differently (2e-5 in logits), which shows where a draw lies within 2e-6 of the border between two
+    # tokens: about one such set of calls in a thousand has one.
     merged, alone = opened(max_batch=16), opened(max_batch=1, remember=0)
     replies, singles = together(merged, calls), one_by_one(alone, calls)
     assert said(replies) == said(singles)
