@@ -14,10 +14,6 @@ from torch import Tensor, nn
 from plait.models import fast_linear
 from plait.models.fast_linear import FastLinear, is_faster, use_fast_linear
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch was built without oneDNN"
-)
-
 
 def layer(inputs: int, outputs: int, *, bias: bool = True) -> FastLinear:
     torch.manual_seed(3)
@@ -80,6 +76,14 @@ def test_what_does_not_apply_is_left_to_torch() -> None:
     ours.float()
     with torch.autocast("cpu", torch.bfloat16):
         assert ours(torch.zeros(2, 6)).dtype == torch.bfloat16
+
+
+def test_without_onednn_it_is_torchs_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, rows = layer(6, 4), torch.randn(5, 6)
+    monkeypatch.setattr(fast_linear, "_can", lambda: False)
+    assert torch.equal(ours(rows), nn.functional.linear(rows, ours.weight, ours.bias))
+    monkeypatch.setattr(fast_linear, "_linear", None)
+    ours(rows)
 
 
 def test_a_model_keeps_its_weights_names_and_copies(monkeypatch: pytest.MonkeyPatch) -> None:

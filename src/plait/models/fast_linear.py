@@ -73,11 +73,16 @@ def is_faster() -> bool:
     return (
         os.environ.get(SWITCH, "1") != "0"
         and torch.backends.mkl.is_available()
-        and torch.backends.mkldnn.is_available()
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and _can()
         and "AuthenticAMD" in _processor()
     )
+
+
+@functools.cache
+def _can() -> bool:
+    """Whether this torch has oneDNN; a model pickled where it has may be loaded where it has not."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _processor() -> str:
@@ -93,6 +98,7 @@ def _applies(input: Tensor, weight: Tensor) -> bool:
         and input.dim() > 1
         and input.numel() > 0
         and not torch.is_autocast_enabled("cpu")
+        and _can()
     )
 
 
