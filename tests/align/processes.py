@@ -7,8 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
@@ -45,25 +48,35 @@ def run_together(
         "PYTHONPATH": str(TESTS),
         **(variables or {}),
     }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, *command],
-            cwd=folder,
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    try:
-        said = [worker.communicate(timeout=280)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
+    with ExitStack() as stack:
+        # Files, not pipes: a process never waits for somebody to read what it prints.
+        printed = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(count)]
+        workers = [
+            subprocess.Popen(
+                [sys.executable, *command],
+                cwd=folder,
+                env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+            for rank, file in enumerate(printed)
+        ]
+        try:
+            for worker in workers:
+                worker.wait(timeout=280)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        said = [_all(file) for file in printed]
     ended = [worker.returncode for worker in workers]
     assert ended == [status] * count, "\n".join(text[-4000:] for text in said)
     return said
+
+
+def _all(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def leave_group() -> None:
