@@ -9,15 +9,22 @@ import sys
 import pyarrow as pa
 
 
-def give_back() -> None:
-    """Return freed memory that allocators hold for later.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+_LARGE = 1 << 20
 
-    After many chunks, most of what a process holds is such memory. What follows (a barrier) allocates in other
-    sizes, so it would come on top.
+
+def give_back() -> None:
+    """Return freed memory that allocators hold for later, and from now on that of large arrays as soon as it is free.
+
+    After many chunks, most of what a process holds is such memory. What follows (a barrier, then writing) allocates in
+    other sizes, so it would come on top. glibc would by and by keep arrays of up to 32 MiB as well: of 4 GB of text,
+    100 MiB.
     """
     gc.collect()
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl has not
-        if trim is not None:
-            trim(0)
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):  # glibc has it, musl has not
+            libc.mallopt(_MMAP_THRESHOLD, _LARGE)
+            libc.mallopt(_TRIM_THRESHOLD, _LARGE)
+            libc.malloc_trim(0)

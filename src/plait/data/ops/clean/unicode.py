@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 _SEGMENT = 1_000_000  # characters ftfy looks at together at most
-_CACHED = 500  # longer lines are rarely seen twice
+_CACHED = 500  # characters; longer lines are rarely seen twice
+_REMEMBERED = 1 << 13  # lines, some megabytes: most of those seen again come soon
 _NESTED = re.compile(r"&((?:amp;|AMP;|#38;|#x26;){2})(?:amp;|AMP;|#38;|#x26;)+")
 
 
@@ -116,7 +117,7 @@ def _fix(line: str, unescape: bool, form: Form) -> str:
     return ftfy.fix_and_explain(line, config).text
 
 
-_fix_cached = lru_cache(maxsize=1 << 16)(_fix)
+_fix_cached = lru_cache(_REMEMBERED)(_fix)
 
 
 def _fix_whole(text: str, form: Form) -> str:
