@@ -47,7 +47,7 @@ from plait.data.write import check_writable, write_rows
 from plait.engines.base import Engine
 from plait.errors import RunError, UsageError
 
-BLOCK_BYTES = 3 << 20
+BLOCK_BYTES = 6 << 20
 """About how much of a file is one chunk: enough to keep columns long, little enough to hold some at a time."""
 
 

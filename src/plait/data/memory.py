@@ -8,7 +8,6 @@ import sys
 
 import pyarrow as pa
 
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _LARGE = 1 << 20
 

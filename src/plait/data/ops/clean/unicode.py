@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 _SEGMENT = 1_000_000  # characters ftfy looks at together at most
-_CACHED = 500  # characters; longer lines are rarely seen twice
+_REPEATED = 500  # characters; longer lines are rarely seen twice
 _REMEMBERED = 1 << 13  # lines, some megabytes: most of those seen again come soon
 _NESTED = re.compile(r"&((?:amp;|AMP;|#38;|#x26;){2})(?:amp;|AMP;|#38;|#x26;)+")
 
@@ -70,23 +70,22 @@ class FixUnicodeMapper(Mapper):
     def _changed(self, data: np.ndarray, spans: np.ndarray, needs: np.ndarray, unescape: np.ndarray) -> pl.Series:
         """What becomes of some lines.
 
-        Simple ones get what one round of ftfy's steps gives, then are judged again, because its rounds go on until
-        nothing changes: those that need more after all continue in ftfy.
+        One round of ftfy's steps, of which only the search for mojibake is left to ftfy. Then all are judged again,
+        because its rounds go on until nothing changes: those that need more after all continue in ftfy.
         """
-        form = self.normalization
+        form, whole = self.normalization, tables(self.normalization)
         lines = strings(*cut(data, spans))
         once = lines.clone()
-        entities = np.flatnonzero((needs & (ASK | ENTITY)) == ENTITY)
-        if len(entities):
-            once = once.scatter(entities, _unescaped(once.gather(entities).to_list()))
-            needs[entities] = judge_strings(
-                *buffers(once.gather(entities)), tables(form), np.zeros(len(entities), np.bool_)
-            )
-        once = strings(*replace_characters(*buffers(once), needs & (ASK | SIMPLE) == SIMPLE, tables(form)))
+        for need, step in ((ENTITY, _unescaped), (ASK, _decoded)):
+            some = np.flatnonzero(needs & need)
+            if len(some):
+                once = once.scatter(some, step(once.gather(some).to_list()))
+                needs[some] = judge_strings(*buffers(once.gather(some)), whole, np.zeros(len(some), np.bool_))
+        once = strings(*replace_characters(*buffers(once), needs & (ASK | SIMPLE) == SIMPLE, whole))
         unstable = np.flatnonzero(needs & (ASK | UNSTABLE) == UNSTABLE)
         if len(unstable):
             once = once.scatter(unstable, _normalised(once.gather(unstable).to_list(), form))
-        again = judge_strings(*buffers(once), tables(form), unescape)
+        again = judge_strings(*buffers(once), whole, unescape)
         more = np.flatnonzero((again & (ASK | ENTITY | SIMPLE) != 0) & (needs & ASK == 0))
         if len(more):
             once = once.scatter(more, self._asked(once.gather(more).to_list(), unescape[more]))
@@ -97,8 +96,7 @@ class FixUnicodeMapper(Mapper):
 
     def _asked(self, lines: Sequence[str], unescape: np.ndarray) -> pl.Series:
         fixed = [
-            (_fix_cached if len(line) <= _CACHED else _fix)(line, entities, self.normalization)
-            for line, entities in zip(lines, unescape.tolist(), strict=True)
+            _fix(line, entities, self.normalization) for line, entities in zip(lines, unescape.tolist(), strict=True)
         ]
         return pl.Series(fixed, dtype=pl.String)
 
@@ -117,7 +115,25 @@ def _fix(line: str, unescape: bool, form: Form) -> str:
     return ftfy.fix_and_explain(line, config).text
 
 
-_fix_cached = lru_cache(_REMEMBERED)(_fix)
+def _decoded(lines: list[str]) -> pl.Series:
+    return pl.Series(
+        [_decode_once(line) if len(line) <= _REPEATED else _decode(line) for line in lines], dtype=pl.String
+    )
+
+
+def _decode(line: str) -> str:
+    """The line as it was before it was read in another encoding."""
+    ftfy: Any = require("ftfy", extra="data", feature="fix_unicode_mapper")
+    return ftfy.fix_encoding_and_explain(line, _decoding()).text
+
+
+_decode_once = lru_cache(_REMEMBERED)(_decode)
+
+
+@cache
+def _decoding() -> Any:
+    ftfy: Any = require("ftfy", extra="data", feature="fix_unicode_mapper")
+    return ftfy.TextFixerConfig(explain=False)
 
 
 def _fix_whole(text: str, form: Form) -> str:
