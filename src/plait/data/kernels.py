@@ -144,17 +144,25 @@ def shingles(words: Words, size: int) -> tuple[np.ndarray, np.ndarray]:
 def _exactly(texts: pl.Series, rows: np.ndarray, found: Words) -> Words:
     """Words where the lower case of some depends on the context (Σ) or is more than one character (İ)."""
     special = characters.special()
+    at_an_end = frozenset(special)
     counts = found.counts
-    parts = list[np.ndarray]()
-    done = 0
-    for row, text in zip(rows, texts.gather(rows).to_list(), strict=True):
-        split = text.replace("\n", " ").replace("\t", " ").split(" ")
-        hashes = hash_strings([word for word in (w.lower().strip(special) for w in split) if word])
-        parts += [found.hashes[found.starts[done] : found.starts[row]], hashes]
-        counts[row] = len(hashes)
-        done = row + 1
-    parts.append(found.hashes[found.starts[done] :])
-    return Words(np.concatenate(parts), starts_of(counts), found.cased, found.split)
+    exact = list[str]()
+    for row, text in zip(rows.tolist(), texts.gather(rows).to_list(), strict=True):
+        # No context reaches across a space, so words are lowered together.
+        split = text.lower().replace("\n", " ").replace("\t", " ").split(" ")
+        # Stripping of so many characters is slow, and few words need it.
+        bare = [w.strip(special) if w[:1] in at_an_end or w[-1:] in at_an_end else w for w in split]
+        before = len(exact)
+        exact += filter(None, bare)
+        counts[row] = len(exact) - before
+    starts = starts_of(counts)
+    hashes = np.empty(starts[-1], np.uint64)
+    given = np.zeros(len(counts), np.bool_)
+    given[rows] = True
+    of_given = np.repeat(given, counts)
+    hashes[of_given] = hash_strings(exact)
+    hashes[~of_given] = found.hashes[~np.repeat(given, np.diff(found.starts))]
+    return Words(hashes, starts, found.cased, found.split)
 
 
 @compiled

@@ -46,6 +46,12 @@ class Candidates:
             self.groups.append(Groups(self._spill.keep(groups.members), self._spill.keep(groups.starts)))
 
     @property
+    def memory_bytes(self) -> int:
+        """What the groups take of memory."""
+        arrays = [array for groups in self.groups for array in (groups.members, groups.starts)]
+        return sum(array.nbytes for array in arrays if not isinstance(array, np.memmap))
+
+    @property
     def positions(self) -> np.ndarray:
         """Rows in at least one group, int64, ascending."""
         return np.flatnonzero(self._marked)

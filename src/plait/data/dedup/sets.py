@@ -87,32 +87,39 @@ def shared_counts(first: SetStore, second: SetStore, left: np.ndarray, right: np
     return _shared_counts(left, first.values, first.start, first.size, right, second.values, second.start, second.size)
 
 
-def fetch_sets(rows: Rows, text_key: str, positions: np.ndarray, sets_of: Callable[[pl.Series], Sets]) -> SetStore:
+def fetch_sets(
+    rows: Rows,
+    text_key: str,
+    positions: np.ndarray,
+    sets_of: Callable[[pl.Series], Sets],
+    *,
+    memory_bytes: int | None = None,
+) -> SetStore:
     """The sets of some rows, ``[positions]``.
 
-    Texts are read some at a time, in the order of the rows; of sets too large for memory, a file in
+    Texts are read some at a time, in the order of the rows; of sets that take more than ``memory_bytes``, a file in
     ``rows.scratch`` is mapped.
     """
+    room = rows.memory_bytes // 4 if memory_bytes is None else memory_bytes
     order = np.argsort(positions, kind="stable")
     start, size = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
-    parts, held, done = list[np.ndarray](), 0, 0
-    path = None
+    held, used, done = np.empty(0, np.uint64), 0, 0
+    path = rows.scratch / "sets.u64"
     for some, (values, at) in _batches(rows, text_key, positions, order, sets_of):
         start[some], size[some] = at[:-1] + done, np.diff(at)
         done += len(values)
-        parts.append(values)
-        held += values.nbytes
-        if held > rows.memory_bytes // 4:
-            path = path or rows.scratch / "sets.u64"
+        if done * values.itemsize > room:
             with path.open("ab") as file:
-                for part in parts:
-                    part.tofile(file)
-            parts, held = [], 0
-    if path is None:
-        return SetStore(np.concatenate([*parts, np.zeros(0, np.uint64)]), start, size)
-    with path.open("ab") as file:
-        for part in parts:
-            part.tofile(file)
+                held[:used].tofile(file)
+                values.tofile(file)
+            held, used = np.empty(0, np.uint64), 0
+            continue
+        if done > len(held):
+            held.resize(2 * done, refcheck=False)  # in place: pages never written take no memory
+        held[used:done] = values
+        used = done
+    if used == done:
+        return SetStore(held[:used], start, size)
     return SetStore(np.memmap(path, np.uint64, mode="r"), start, size)
 
 

@@ -113,7 +113,10 @@ class DocumentMinhashDeduplicator(KeepOne):
                 candidates.add(groups)
         preferred = self.preferred(rows, candidates.positions)
         verified = self.verify and self.compat == "plait"
-        sets = fetch_sets(rows, self.text_key, preferred, self.shingling().sets) if verified else None
+        room = rows.memory_bytes - candidates.memory_bytes
+        sets = (
+            fetch_sets(rows, self.text_key, preferred, self.shingling().sets, memory_bytes=room) if verified else None
+        )
         about = {
             "bands": bands,
             "rows_per_band": entries,
