@@ -35,11 +35,12 @@ class CleanLinksMapper(PatternMapper):
     def replace(self, texts: pl.Series, put: str) -> pl.Series:
         """Looks at runs without blanks that hold a colon, a slash or ``www`` where a link could have it."""
         data, starts = buffers(texts)
-        spans = _links(data, _runs(data, starts, _signs(), _kinds()), _kinds())
+        spans = _links(data, _runs(data, starts, _marks(data, starts), _breaks(), _kinds()), _kinds())
         return without(data, starts, spans, put) if len(spans) else texts
 
 
-_SPACE, _LETTER, _WORD, _DIGIT, _HOST, _PUNCTUATION, _MARK, _BREAK = 1, 2, 4, 8, 16, 32, 64, 128
+_SPACE, _LETTER, _WORD, _DIGIT, _HOST, _PUNCTUATION, _BREAK = 1, 2, 4, 8, 16, 32, 64
+_SLASH, _COLON, _W = b"/:w"
 _END_PUNCTUATION = "`!()[]{};:'\".,<>?«»“”‘’"
 
 
@@ -54,7 +55,7 @@ def _built_kinds() -> np.ndarray:
     r"""What each code point is in the pattern, uint8 ``[1114112]``.
 
     ``\\s``, ``[a-z]`` in any case, ``\\w``, ``\\d``, ``[a-z0-9.\\-]`` in any case, ``[^\\s…]`` at the end; for ASCII
-    also whether it may make a run worth a look, and whether it ends one.
+    also whether it ends a run.
     """
     kinds = np.zeros(0x110000, np.uint8)
     # The Rust engine's Unicode classes are those of the package `regex`, which Data-Juicer uses, except for
@@ -68,46 +69,43 @@ def _built_kinds() -> np.ndarray:
     kinds[letters] |= _LETTER
     kinds[[*letters, *map(ord, "0123456789.-")]] |= _HOST
     kinds[[*map(ord, _END_PUNCTUATION)]] |= _PUNCTUATION
-    kinds[[*map(ord, ":/wW")]] |= _MARK
     kinds[[*map(ord, "\t\n\x0b\x0c\r <>")]] |= _BREAK
     return kinds
 
 
 @cache
-def _signs() -> np.ndarray:
-    """What of `_kinds` a look at the bytes alone needs, uint8 ``[256]``; none for bytes beyond ASCII."""
-    signs = np.zeros(256, np.uint8)
-    signs[:0x80] = _kinds()[:0x80] & (_MARK | _BREAK)
-    return signs
+def _breaks() -> np.ndarray:
+    """Which bytes end a run, uint8 ``[256]``; none beyond ASCII."""
+    breaks = np.zeros(256, np.uint8)
+    breaks[:0x80] = _kinds()[:0x80] & _BREAK
+    return breaks
+
+
+def _marks(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Where a colon, a slash or a w stands; NumPy looks at many bytes at a time."""
+    some = data[starts[0] : starts[-1]]
+    return starts[0] + np.flatnonzero((some == _COLON) | (some == _SLASH) | (some | 0x20 == _W))
 
 
 @compiled
-def _runs(data: np.ndarray, starts: np.ndarray, signs: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+def _runs(data: np.ndarray, starts: np.ndarray, marks: np.ndarray, breaks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """Runs without ASCII blanks and angle brackets that may hold a link, int64 ``[runs, 2]``."""
-    most = 0
-    for i in range(starts[0], starts[-1]):
-        most += signs[data[i]] == _MARK
-    # Room for the most there can be, because growing it inside the loop makes every round slow.
-    found = np.empty((most, 2), np.int64)
-    n = 0
-    for d in range(len(starts) - 1):
-        start, end = starts[d], starts[d + 1]
-        run = start
-        worth = False
-        for i in range(start, end + 1):
-            if i < end:
-                sign = signs[data[i]]
-                if sign == 0:
-                    continue
-                if sign == _MARK:
-                    if not worth:
-                        worth = _may_be(data, start, i, end, kinds)
-                    continue
-            if worth:
-                found[n, 0], found[n, 1] = run, i
-                n += 1
-                worth = False
-            run = i + 1
+    found = np.empty((len(marks), 2), np.int64)
+    n, d, end = 0, 0, starts[0]
+    for i in marks:
+        if i < end:
+            continue
+        while starts[d + 1] <= i:
+            d += 1
+        if not _may_be(data, starts[d], i, starts[d + 1], kinds):
+            continue
+        first, end = i, i + 1
+        while first > starts[d] and not breaks[data[first - 1]]:
+            first -= 1
+        while end < starts[d + 1] and not breaks[data[end]]:
+            end += 1
+        found[n, 0], found[n, 1] = first, end
+        n += 1
     return found[:n].copy()
 
 
