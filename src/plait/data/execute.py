@@ -46,6 +46,8 @@ OnProgress = Callable[[str, int, int], None]
 
 _LONGEST_PATH = 1_024  # longer settings are texts
 
+_COMPILING = "compiling loops, once after installation"
+
 PROBE_ROWS = 1_000
 """Rows on which selectivity is measured before a run."""
 
@@ -250,34 +252,37 @@ def execute(
         UsageError: An operation is not known.
         DataError: There is no row.
     """
+    from plait.data.utf8 import compiling
+
     folder.mkdir(parents=True, exist_ok=True)
     tell = on_progress or (lambda _what, _done, _total: None)
-    ops = json.dumps(list(settings), sort_keys=True)
-    sample, blocks = _peek(blocks, folder)
-    recipe = Recipe(ops, _probe(Recipe(ops).plan, sample), study)
-    result = Curated(recipe.plan)
-    prefix = ""
-    for number, one in enumerate(recipe.plan.passes):
-        prefix = _prefix(prefix, one, result.states, study=study)
-        states = dict(result.states)
-        tasks = (Task(recipe, number, source, folder, prefix, states) for source in _sources(result, blocks))
-        chunks = list[Chunk]()
-        for done in _map(tasks, engine, workers, processes=recipe.plan.python_rows):
-            chunks.append(done.chunk)
-            for index, spent in done.chunk.spent.items():
-                result.spent.setdefault(index, Spent()).__iadd__(spent)
-                result.reused[index] = result.reused.get(index, 0) + done.found * spent.read
-            tell("rows read" if number == 0 else f"pass {number + 1}", sum(c.read for c in chunks), 0)
-        ended = _unbarred(chunks)
-        result.passes.append(ended)
-        if number == 0:
-            _collect(chunks, quarantine)
-        if one.barriers:
-            give_back()
-        for step in one.barriers:
-            _decide(step, ended, result, folder, memory_bytes, tell)
-        if one.reducer is not None:
-            _reduce(one.reducer, ended, folder, prefix)
+    with compiling(lambda: tell(_COMPILING, 0, 0)):
+        ops = json.dumps(list(settings), sort_keys=True)
+        sample, blocks = _peek(blocks, folder)
+        recipe = Recipe(ops, _probe(Recipe(ops).plan, sample), study)
+        result = Curated(recipe.plan)
+        prefix = ""
+        for number, one in enumerate(recipe.plan.passes):
+            prefix = _prefix(prefix, one, result.states, study=study)
+            states = dict(result.states)
+            tasks = (Task(recipe, number, source, folder, prefix, states) for source in _sources(result, blocks))
+            chunks = list[Chunk]()
+            for done in _map(tasks, engine, workers, processes=recipe.plan.python_rows):
+                chunks.append(done.chunk)
+                for index, spent in done.chunk.spent.items():
+                    result.spent.setdefault(index, Spent()).__iadd__(spent)
+                    result.reused[index] = result.reused.get(index, 0) + done.found * spent.read
+                tell("rows read" if number == 0 else f"pass {number + 1}", sum(c.read for c in chunks), 0)
+            ended = _unbarred(chunks)
+            result.passes.append(ended)
+            if number == 0:
+                _collect(chunks, quarantine)
+            if one.barriers:
+                give_back()
+            for step in one.barriers:
+                _decide(step, ended, result, folder, memory_bytes, tell)
+            if one.reducer is not None:
+                _reduce(one.reducer, ended, folder, prefix)
     return result
 
 

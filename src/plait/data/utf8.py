@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 from numba import njit
+from numba.core import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import polars as pl
 
 
@@ -35,6 +36,27 @@ def starts_of(lengths: np.ndarray) -> np.ndarray:
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A loop compiled by Numba: cached on disk, without the interpreter's lock."""
     return cast("Callable[..., Any]", njit(function, cache=True, nogil=True))
+
+
+@contextmanager
+def compiling(tell: Callable[[], None]) -> Generator[None]:
+    """Calls ``tell`` when the first loop is compiled rather than found on disk: half a minute after an installation."""
+    with event.install_listener("numba:compile", _First(tell)):
+        yield
+
+
+class _First(event.Listener):
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+
+    def on_start(self, event: Any) -> None:
+        del event
+        if self._tell is not None:
+            self._tell()
+            self._tell = None
+
+    def on_end(self, event: Any) -> None:
+        pass
 
 
 @compiled
