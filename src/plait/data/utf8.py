@@ -40,7 +40,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def compiling(tell: Callable[[], None]) -> Generator[None]:
-    """Calls ``tell`` when the first loop is compiled rather than found on disk; after an installation all of them are."""
+    """Calls ``tell`` when the first loop is compiled rather than found on disk, as after an installation."""
     with event.install_listener("numba:compile", _First(tell)):
         yield
 
