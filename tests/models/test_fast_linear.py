@@ -80,7 +80,7 @@ def test_what_does_not_apply_is_left_to_torch() -> None:
 
 def test_without_onednn_it_is_torchs_own_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, rows = layer(6, 4), torch.randn(5, 6)
-    monkeypatch.setattr(fast_linear, "_can", lambda: False)
+    monkeypatch.setattr(fast_linear, "_has_onednn", lambda: False)
     assert torch.equal(ours(rows), nn.functional.linear(rows, ours.weight, ours.bias))
     monkeypatch.setattr(fast_linear, "_linear", None)
     ours(rows)

@@ -74,13 +74,13 @@ def is_faster() -> bool:
         os.environ.get(SWITCH, "1") != "0"
         and torch.backends.mkl.is_available()
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
-        and _can()
+        and _has_onednn()
         and "AuthenticAMD" in _processor()
     )
 
 
 @functools.cache
-def _can() -> bool:
+def _has_onednn() -> bool:
     """Whether this torch has oneDNN; a model pickled where it has may be loaded where it has not."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -98,7 +98,7 @@ def _applies(input: Tensor, weight: Tensor) -> bool:
         and input.dim() > 1
         and input.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and _can()
+        and _has_onednn()
     )
 
 
