@@ -66,12 +66,15 @@ def test_what_does_not_fit_is_mapped_from_files(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_sets_in_a_file_are_those_in_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [0, 40, 120])
+def test_sets_in_a_file_are_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Also where some of them were held before the room was used up."""
+    monkeypatch.setattr("plait.data.dedup.sets._ROWS_AT_ONCE", 1)
     texts = [" ".join(f"w{i * j % 17}" for j in range(9)) for i in range(30)]
     keys, positions = np.zeros((30, 1), np.uint64), np.array([7, 3, 29, 0])
     shingling = Shingling(window=2)
-    small = fetch_sets(Chunked(keys, texts, 7, tmp_path, 64), "text", positions, shingling.sets)
-    large = fetch_sets(Chunked(keys, texts, 7, tmp_path / "none", 1 << 20), "text", positions, shingling.sets)
+    small = fetch_sets(Chunked(keys, texts, 7, tmp_path, 64), "text", positions, shingling.sets, room)
+    large = fetch_sets(Chunked(keys, texts, 7, tmp_path / "none", 64), "text", positions, shingling.sets, 1 << 20)
     assert (tmp_path / "sets.u64").exists()
     for i in range(4):
         own = [s.values[s.start[i] : s.start[i] + s.size[i]].tolist() for s in (small, large)]

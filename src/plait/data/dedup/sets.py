@@ -92,15 +92,17 @@ def fetch_sets(
     text_key: str,
     positions: np.ndarray,
     sets_of: Callable[[pl.Series], Sets],
-    *,
-    memory_bytes: int | None = None,
+    memory_bytes: int,
 ) -> SetStore:
     """The sets of some rows, ``[positions]``.
 
-    Texts are read some at a time, in the order of the rows; of sets that take more than ``memory_bytes``, a file in
-    ``rows.scratch`` is mapped.
+    Args:
+        rows: All rows. Texts are read some at a time, in their order.
+        text_key: Field of the text.
+        positions: Which rows, int64 ``[positions]``.
+        sets_of: Makes the sets of some texts.
+        memory_bytes: Sets that take more are written to a file in ``rows.scratch``, which is mapped.
     """
-    room = rows.memory_bytes // 4 if memory_bytes is None else memory_bytes
     order = np.argsort(positions, kind="stable")
     start, size = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
     held, used, done = np.empty(0, np.uint64), 0, 0
@@ -108,7 +110,7 @@ def fetch_sets(
     for some, (values, at) in _batches(rows, text_key, positions, order, sets_of):
         start[some], size[some] = at[:-1] + done, np.diff(at)
         done += len(values)
-        if done * values.itemsize > room:
+        if done * values.itemsize > memory_bytes:
             with path.open("ab") as file:
                 held[:used].tofile(file)
                 values.tofile(file)

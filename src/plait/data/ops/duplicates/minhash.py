@@ -114,9 +114,7 @@ class DocumentMinhashDeduplicator(KeepOne):
         preferred = self.preferred(rows, candidates.positions)
         verified = self.verify and self.compat == "plait"
         room = rows.memory_bytes - candidates.memory_bytes
-        sets = (
-            fetch_sets(rows, self.text_key, preferred, self.shingling().sets, memory_bytes=room) if verified else None
-        )
+        sets = fetch_sets(rows, self.text_key, preferred, self.shingling().sets, room) if verified else None
         about = {
             "bands": bands,
             "rows_per_band": entries,
