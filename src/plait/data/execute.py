@@ -31,7 +31,7 @@ from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
 from plait.data.blocks import Block
 from plait.data.chunks import Chunk, finished, store
-from plait.data.memory import give_back
+from plait.data.memory import give_back, keep
 from plait.data.names import ROW, STATS
 from plait.data.op import Barrier, Filter, Mapper, Op, Reducer
 from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
@@ -265,6 +265,7 @@ def execute(
         for number, one in enumerate(recipe.plan.passes):
             prefix = _prefix(prefix, one, result.states, study=study)
             states = dict(result.states)
+            keep()
             tasks = (Task(recipe, number, source, folder, prefix, states) for source in _sources(result, blocks))
             chunks = list[Chunk]()
             for done in _map(tasks, engine, workers, processes=recipe.plan.python_rows):

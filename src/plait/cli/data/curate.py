@@ -74,6 +74,9 @@ def run(
     """Curate files: read, run the operations, write what is kept and why the rest is not."""
     from dataclasses import replace
 
+    from plait.data.memory import keep
+
+    keep()
     read = recipe_of(recipe, dataset, export)
     job = replace(job_of_recipe(read, compat=compat == "data-juicer"), study=study, max_bad_fraction=max_bad)
     carry_out(

@@ -49,12 +49,37 @@ def parse_lines(
     Returns:
         The records, and which line each comes from, counting those that are not blank from 0.
     """
+    from plait.data.read.flat import parse_flat
+
+    flat = parse_flat(data, schema, required, max_line_bytes, wanted)
+    if flat is None:
+        return parse_any(data, schema, required, exclusive, max_line_bytes, place, quarantine, wanted)
+    if not flat.left.any():
+        return flat.batch, flat.rows
+    rest, rows = parse_any(data, schema, required, exclusive, max_line_bytes, place, quarantine, flat.left)
+    both = pa.Table.from_batches([flat.batch, rest]).combine_chunks().to_batches()
+    places = np.concatenate([flat.rows, rows])
+    order = np.argsort(places)
+    return both[0].take(pa.array(order)) if both else rest, places[order]
+
+
+def parse_any(
+    data: bytes,
+    schema: pa.Schema,
+    required: Sequence[str],
+    exclusive: bool,
+    max_line_bytes: int,
+    place: Place,
+    quarantine: Quarantine,
+    wanted: np.ndarray | None,
+) -> tuple[pa.RecordBatch, np.ndarray]:
+    """The same, whatever the columns hold, by a general parser; what is wrong with a line is found here."""
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     filled: np.ndarray | None = None
     if wanted is not None:
-        filled = np.flatnonzero(np.fromiter(map(_is_filled, lines), np.bool_, len(lines)))
+        filled = _filled(lines)
         looked_at = np.zeros(len(lines), np.bool_)
         looked_at[filled[wanted]] = True
         # Blank lines in their place, so that all offsets stay.
@@ -70,6 +95,7 @@ def parse_lines(
     starts = _starts(lines)
     positions = np.arange(len(lines))
     if not clean:
+        filled = _filled(lines) if filled is None else filled
         records, positions = _good_objects(lines, starts, max_line_bytes, place, quarantine)
     flat = exclusive and not any(pa.types.is_nested(field.type) for field in schema)
     bad = _repeated_keys(data, lines, records, starts, positions, flat) | _rounded_integers(
@@ -98,6 +124,11 @@ def parse_lines(
 def count_lines(data: bytes) -> int:
     """How many lines are not blank."""
     return sum(map(_is_filled, data.split(b"\n")))
+
+
+def _filled(lines: Sequence[bytes]) -> np.ndarray:
+    """Which lines are not blank, int64."""
+    return np.flatnonzero(np.fromiter(map(_is_filled, lines), np.bool_, len(lines)))
 
 
 def _is_filled(line: bytes) -> bool:

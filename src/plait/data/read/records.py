@@ -26,7 +26,7 @@ def as_batch(records: Sequence[Record], schema: pa.Schema, required: Sequence[st
     arrays = list[pa.Array]()
     for field in schema:
         values = [record.get(field.name) for record in records]
-        array = _column(values, field.type)
+        array = column_of(values, field.type)
         if array is None or (array.null_count and field.name in required):
             return None
         arrays.append(array)
@@ -67,12 +67,12 @@ def _problem(record: Record, kinds: dict[str, pa.DataType], required: Sequence[s
     for name, value in record.items():
         if name not in kinds:
             return "field that the sampled records do not have"
-        if value is not None and _column([value], kinds[name]) is None:
+        if value is not None and column_of([value], kinds[name]) is None:
             return f'field "{name}" is not {kinds[name]}'
     return None
 
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array | None:
+def column_of(values: list[Any], kind: pa.DataType) -> pa.Array | None:
     """The values as an array of that type, or ``None`` if one of them is of another type."""
     if not _fits(values, kind):
         return None
