@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,7 @@ class _Notes:
         self.changed = np.zeros(rows, np.uint64)
         self.measured: dict[str, tuple[np.ndarray, Any]] = {}
         """By stat, rows and their numbers."""
-        self.sampled = list[pl.DataFrame]()
+        self.sampled: dict[str, list[Any]] = {name: [] for name in SAMPLES}
 
     def drop(self, step: Step, rows: np.ndarray, values: np.ndarray) -> None:
         """Note who dropped rows, and for what number; the first to drop a row is the one."""
@@ -284,26 +284,22 @@ class _Notes:
         chosen = places[first].tolist()
         old, new = before[key][chosen].to_list(), None if after is None else after[key][chosen].to_list()
         cuts = [0] * len(chosen) if new is None else [_first_difference(a, b) for a, b in zip(old, new, strict=True)]
-        self.sampled.append(
-            pl.DataFrame(
-                {
-                    "index": [step.index] * len(chosen),
-                    "order": order[first],
-                    "id": before["id"][chosen],
-                    "value": values[chosen],
-                    "before": [_excerpt(text, cut) for text, cut in zip(old, cuts, strict=True)],
-                    "after": [None] * len(chosen)
-                    if new is None
-                    else [_excerpt(text, cut) for text, cut in zip(new, cuts, strict=True)],
-                },
-                schema=SAMPLES,
-            )
-        )
+        told: dict[str, Sequence[Any]] = {
+            "index": [step.index] * len(chosen),
+            "order": order[first].tolist(),
+            "id": before["id"][chosen].to_list(),
+            "value": values[chosen].tolist(),
+            "before": [_excerpt(text, cut) for text, cut in zip(old, cuts, strict=True)],
+            "after": [None] * len(chosen)
+            if new is None
+            else [_excerpt(text, cut) for text, cut in zip(new, cuts, strict=True)],
+        }
+        for name, column in told.items():
+            self.sampled[name] += column
 
     def samples(self) -> pl.DataFrame:
         """All sampled rows."""
-        found = pl.concat(self.sampled) if self.sampled else pl.DataFrame(schema=SAMPLES)
-        return found.with_columns(pl.col("value").fill_nan(None))
+        return pl.DataFrame(self.sampled, schema=SAMPLES).with_columns(pl.col("value").fill_nan(None))
 
     def leave(self, batch: Batch) -> None:
         """A row that mappers made several of is kept if any of these is."""

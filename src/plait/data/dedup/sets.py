@@ -24,6 +24,9 @@ SETS_AT_ONCE = 4_096
 _ROWS_AT_ONCE = 1_024
 """Texts fetched at a time."""
 
+_MAKERS = 2
+"""Threads that make sets of them."""
+
 Sets = tuple[np.ndarray, np.ndarray]
 """Values of all sets, uint64, each once per set, and where each set starts, int64 ``[sets + 1]``."""
 
@@ -128,14 +131,14 @@ def fetch_sets(
 def _batches(
     rows: Rows, text_key: str, positions: np.ndarray, order: np.ndarray, sets_of: Callable[[pl.Series], Sets]
 ) -> Iterator[tuple[np.ndarray, Sets]]:
-    """Rows and their sets, made of some texts while the next are read."""
-    with ThreadPoolExecutor(1) as pool:
+    """Rows and their sets, in order; made of some texts while the next are read."""
+    with ThreadPoolExecutor(_MAKERS) as pool:
         waiting = deque[tuple[np.ndarray, Future[Sets]]]()
         for begin in range(0, len(order), _ROWS_AT_ONCE):
             some = order[begin : begin + _ROWS_AT_ONCE]
             texts = rows.fetch(text_key, positions[some]).fill_null("")
             waiting.append((some, pool.submit(sets_of, texts)))
-            if len(waiting) > 1:
+            if len(waiting) > _MAKERS:
                 first, sets = waiting.popleft()
                 yield first, sets.result()
         while waiting:

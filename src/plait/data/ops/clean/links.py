@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from plait.core.hashing import hash_code
 from plait.data.op import Cost, Need
 from plait.data.ops.clean.removal import PatternMapper
 from plait.data.ops.clean.splice import without
+from plait.data.swar import HIGH, ONES, below, eight, equal, first
 from plait.data.utf8 import buffers, compiled, point, width
 
 
@@ -35,12 +36,13 @@ class CleanLinksMapper(PatternMapper):
     def replace(self, texts: pl.Series, put: str) -> pl.Series:
         """Looks at runs without blanks that hold a colon, a slash or ``www`` where a link could have it."""
         data, starts = buffers(texts)
-        spans = _links(data, _runs(data, starts, _marks(data, starts), _breaks(), _kinds()), _kinds())
+        spans = _links(data, _runs(data, starts, _breaks(), _kinds()), _kinds())
         return without(data, starts, spans, put) if len(spans) else texts
 
 
 _SPACE, _LETTER, _WORD, _DIGIT, _HOST, _PUNCTUATION, _BREAK = 1, 2, 4, 8, 16, 32, 64
 _SLASH, _COLON, _W = b"/:w"
+_CASE, _LAST, _ONE, _EIGHT = ONES * np.uint64(0x20), np.uint64(1 << 63), np.uint64(1), np.uint64(8)
 _END_PUNCTUATION = "`!()[]{};:'\".,<>?«»“”‘’"
 
 
@@ -81,31 +83,46 @@ def _breaks() -> np.ndarray:
     return breaks
 
 
-def _marks(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Where a colon, a slash or a w stands; NumPy looks at many bytes at a time."""
-    some = data[starts[0] : starts[-1]]
-    return starts[0] + np.flatnonzero((some == _COLON) | (some == _SLASH) | (some | 0x20 == _W))
+@compiled
+def _marks(data: np.ndarray, i: int) -> Any:
+    """Which of the eight bytes from ``i`` on are a slash, a colon with no blank after it, or a w with another after it.
+
+    What the next eight bytes decide is marked.
+    """
+    if i + 8 > len(data):
+        return HIGH
+    x = eight(data, i)
+    w = equal(x | _CASE, _W)
+    filled = HIGH & ~below(x, 33)
+    return equal(x, _SLASH) | (equal(x, _COLON) & (filled >> _EIGHT | _LAST)) | (w & (w >> _EIGHT | _LAST))
 
 
 @compiled
-def _runs(data: np.ndarray, starts: np.ndarray, marks: np.ndarray, breaks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Runs without ASCII blanks and angle brackets that may hold a link, int64 ``[runs, 2]``."""
-    found = np.empty((len(marks), 2), np.int64)
+def _runs(data: np.ndarray, starts: np.ndarray, breaks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Runs without ASCII blanks and angle brackets that may hold a link, int64 ``[runs, 2]``, ascending."""
+    some = 0
+    for i in range(starts[0], starts[-1], 8):
+        some += 8 if _marks(data, i) else 0
+    found = np.empty((some, 2), np.int64)
     n, d, end = 0, 0, starts[0]
-    for i in marks:
-        if i < end:
-            continue
-        while starts[d + 1] <= i:
-            d += 1
-        if not _may_be(data, starts[d], i, starts[d + 1], kinds):
-            continue
-        first, end = i, i + 1
-        while first > starts[d] and not breaks[data[first - 1]]:
-            first -= 1
-        while end < starts[d + 1] and not breaks[data[end]]:
-            end += 1
-        found[n, 0], found[n, 1] = first, end
-        n += 1
+    for i in range(starts[0], starts[-1], 8):
+        marks = _marks(data, i)
+        while marks:
+            at = i + first(marks)
+            marks &= marks - _ONE
+            if at < end or at >= starts[-1]:
+                continue
+            while starts[d + 1] <= at:
+                d += 1
+            if not _may_be(data, starts[d], at, starts[d + 1], kinds):
+                continue
+            begin, end = at, at + 1
+            while begin > starts[d] and not breaks[data[begin - 1]]:
+                begin -= 1
+            while end < starts[d + 1] and not breaks[data[end]]:
+                end += 1
+            found[n, 0], found[n, 1] = begin, end
+            n += 1
     return found[:n].copy()
 
 
