@@ -160,9 +160,9 @@ class RowsInMemory:
         values = self._keys[name]
         return values if columns is None else values[:, columns]
 
-    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+    def parts(self, name: str, columns: slice | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """The same, in one part."""
-        yield 0, self._keys[name]
+        yield 0, self.key(name, columns)
 
     def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
         """A field of some rows."""

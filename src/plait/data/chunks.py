@@ -158,8 +158,7 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    # Not mapped: pages of a file that is read once would count as memory of the process.
-    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as file:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
         return cast("pl.DataFrame", pl.from_arrow(file.read_all()))
 
 

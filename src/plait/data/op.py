@@ -267,7 +267,7 @@ class Rows(Protocol):
         """A column that `Barrier.keys` gave, over all rows: ``[count]`` or ``[count, n]``; some columns only."""
         ...
 
-    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+    def parts(self, name: str, columns: slice | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """The same column chunk by chunk, each with the position of its first row."""
         ...
 

@@ -41,11 +41,13 @@ class ChunkRows:
 
     def key(self, name: str, columns: slice | None = None) -> np.ndarray:
         """A column of keys over all rows."""
-        return np.concatenate([part for _, part in self._kept_parts(name, columns)])
+        return np.concatenate([part for _, part in self.parts(name, columns)])
 
-    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+    def parts(self, name: str, columns: slice | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """The same chunk by chunk."""
-        yield from self._kept_parts(name, None)
+        for number, (chunk, mask) in enumerate(zip(self._chunks, self._kept, strict=True)):
+            part = chunk.key(self._barrier, name, columns)
+            yield int(self.starts[number]), part if mask.all() else part[mask]
 
     def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
         """A field of some rows, in the order asked."""
@@ -72,11 +74,6 @@ class ChunkRows:
     def _place(self, number: int, positions: np.ndarray) -> np.ndarray:
         """Positions over all rows as places in one chunk."""
         return np.flatnonzero(self._kept[number])[positions - self.starts[number]]
-
-    def _kept_parts(self, name: str, columns: slice | None) -> Iterator[tuple[int, np.ndarray]]:
-        for number, (chunk, mask) in enumerate(zip(self._chunks, self._kept, strict=True)):
-            part = chunk.key(self._barrier, name, columns)
-            yield int(self.starts[number]), part if mask.all() else part[mask]
 
     def _column(self, number: int, name: str) -> pa.ChunkedArray:
         """A column of one chunk; the last few are kept open, as rows are fetched some at a time from all chunks."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.data.dedup.clusters import Candidates, cluster
-from plait.data.dedup.groups import Groups, Spill, group, groups_of
+from plait.data.dedup.groups import Groups, Spill, group, groups_of, groups_of_each
 from plait.data.dedup.sets import SetStore, fetch_sets, jaccard
 from plait.data.dedup.tokens import Shingling
 
@@ -28,10 +28,9 @@ class Chunked:
         assert name == "k"
         return self._keys if columns is None else self._keys[:, columns]
 
-    def parts(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
-        assert name == "k"
+    def parts(self, name: str, columns: slice | None = None) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, self.count, self._cut):
-            yield start, self._keys[start : start + self._cut]
+            yield start, self.key(name, columns)[start : start + self._cut]
 
     def fetch(self, name: str, positions: np.ndarray) -> pl.Series:
         assert name == "text"
@@ -57,6 +56,20 @@ def test_groups_do_not_depend_on_memory(tmp_path: Path) -> None:
     parts = list(groups_of(Chunked(keys, [""] * 300, 70, tmp_path, 1_000), "k", slice(0, 1)))
     assert len(parts) == 8
     assert [rows for part in parts for rows in lists(part)] == lists(whole)
+
+
+@pytest.mark.parametrize(("memory_bytes", "read_together"), [(1 << 20, 5), (40_000, 4), (12_000, 1), (1_000, 1)])
+def test_columns_are_read_together_where_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes: int, read_together: int
+) -> None:
+    random = np.random.default_rng(0)
+    keys = random.integers(0, 2**64, 40, dtype=np.uint64)[random.integers(0, 40, (300, 5))]
+    rows = Chunked(keys, [""] * 300, 70, tmp_path, memory_bytes)
+    asked = list[slice | None]()
+    monkeypatch.setattr(rows, "key", lambda name, columns: asked.append(columns) or keys[:, columns])
+    found = [rows for groups in groups_of_each(rows, "k", 5) for rows in lists(groups)]
+    assert found == [rows for column in range(5) for rows in lists(group(keys[:, column : column + 1]))]
+    assert max(s.stop - s.start for s in asked) == read_together
 
 
 def test_what_does_not_fit_is_mapped_from_files(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
 """Clusters of duplicates: candidates that share a key, verified, connected; one of each cluster stays.
 
     candidates = Candidates(count, spill)
-    for band in range(bands):
-        for groups in groups_of(rows, "bands", slice(band, band + 1)):
-            candidates.add(groups)
+    for groups in groups_of_each(rows, "bands", bands):
+        candidates.add(groups)
     decision = cluster(candidates, order, sets, threshold)
 
 Candidates stand in an order of preference (of the rows, of their ids, of a score), and the first of each cluster

@@ -73,13 +73,29 @@ def groups_of(
     edges = [(part << 64) // parts for part in range(parts + 1)]
     for low, high in pairwise(edges):
         found, positions = list[np.ndarray](), list[np.ndarray]()
-        for start, part in rows.parts(name):
-            keys = changed(part[:, columns]) if changed else part[:, columns]
+        for start, part in rows.parts(name, columns):
+            keys = changed(part) if changed else part
             inside = np.flatnonzero((keys[:, 0] >= np.uint64(low)) & (keys[:, 0] <= np.uint64(high - 1)))
             found.append(keys[inside])
             positions.append(inside + start)
         some = group(np.concatenate(found))
         yield Groups(np.concatenate(positions)[some.members], some.starts)
+
+
+def groups_of_each(rows: Rows, name: str, columns: int) -> Iterator[Groups]:
+    """Rows that agree in the first column of a key, then those that agree in the second, and so on; see `groups_of`.
+
+    Where there is room for several columns, they are read together: every read visits the files of all chunks.
+    """
+    together = rows.memory_bytes // (4 * 8 * max(rows.count, 1))
+    if together <= 1:
+        for column in range(columns):
+            yield from groups_of(rows, name, slice(column, column + 1))
+        return
+    for begin in range(0, columns, together):
+        keys = rows.key(name, slice(begin, min(begin + together, columns)))
+        for column in range(keys.shape[1]):
+            yield group(keys[:, column : column + 1])
 
 
 def group(keys: np.ndarray) -> Groups:

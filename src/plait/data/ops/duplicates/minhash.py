@@ -103,14 +103,13 @@ class DocumentMinhashDeduplicator(KeepOne):
     def decide(self, rows: Rows) -> Decision:
         """Drop texts connected to a preferred one by pairs as similar as the threshold asks."""
         from plait.data.dedup.clusters import Candidates, cluster
-        from plait.data.dedup.groups import Spill, groups_of
+        from plait.data.dedup.groups import Spill, groups_of_each
         from plait.data.dedup.sets import fetch_sets
 
         bands, entries = self.bands()
         candidates = Candidates(rows.count, Spill.of(rows))
-        for band in range(bands):
-            for groups in groups_of(rows, "bands", slice(band, band + 1)):
-                candidates.add(groups)
+        for groups in groups_of_each(rows, "bands", bands):
+            candidates.add(groups)
         preferred = self.preferred(rows, candidates.positions)
         verified = self.verify and self.compat == "plait"
         room = rows.memory_bytes - candidates.memory_bytes
