@@ -8,14 +8,14 @@ interpreter's lock, so that several chunks are worked on at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from plait.data import characters
 from plait.data.ngrams import character_repetition, character_repetition_bound, repetition, repetition_bound
-from plait.data.swar import HIGH, below, eight
-from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.swar import HIGH, below, eight, most_words
+from plait.data.utf8 import NOTHING, buffers, compiled, fed, fed_character, mixed, point, starts_of, width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +37,13 @@ __all__ = [
     "words",
 ]
 
-_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
-_FNV_PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ONE = np.uint64(1)
-_BYTE, _EIGHT = np.uint64(0xFF), np.uint64(8)
+_BYTE, _EIGHT, _NINE = np.uint64(0xFF), np.uint64(8), np.uint64(9)
 _SPACE = 32
+_SPECIAL, _ENDS = np.uint64(0x100), np.uint64(0x200)
 _AT_ONCE = 60_000  # bytes
 
 
@@ -227,25 +226,8 @@ def _scan(data: np.ndarray, starts: np.ndarray, classes: np.ndarray) -> tuple[np
 
 
 @compiled
-def _feed(h: Any, code: int) -> Any:
-    """One character into an FNV-1a hash, byte by byte of its UTF-8."""
-    if code < 0x80:
-        return (h ^ np.uint64(code)) * _FNV_PRIME
-    if code < 0x800:
-        h = (h ^ np.uint64(0xC0 | (code >> 6))) * _FNV_PRIME
-    else:
-        if code < 0x10000:
-            h = (h ^ np.uint64(0xE0 | (code >> 12))) * _FNV_PRIME
-        else:
-            h = (h ^ np.uint64(0xF0 | (code >> 18))) * _FNV_PRIME
-            h = (h ^ np.uint64(0x80 | ((code >> 12) & 0x3F))) * _FNV_PRIME
-        h = (h ^ np.uint64(0x80 | ((code >> 6) & 0x3F))) * _FNV_PRIME
-    return (h ^ np.uint64(0x80 | (code & 0x3F))) * _FNV_PRIME
-
-
-@compiled
 def _hash_words(data: np.ndarray, starts: np.ndarray, classes: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, ...]:
-    """FNV-1a over the UTF-8 of each word in lower case, from its first to its last character not special."""
+    """Hashes of the UTF-8 of each word in lower case, from its first to its last character not special."""
     n = len(starts) - 1
     at, cased, split, odd = (
         np.zeros(n + 1, np.int64),
@@ -253,46 +235,68 @@ def _hash_words(data: np.ndarray, starts: np.ndarray, classes: np.ndarray, lower
         np.zeros(n, np.int64),
         np.zeros(n, np.bool_),
     )
-    # Room for the most words there can be; pages never written to cost nothing.
-    hashes = np.empty((starts[n] - starts[0]) // 2 + n + 1, np.uint64)
+    # Of ASCII: the lower case, more by one, and what it is.
+    of = np.empty(128, np.uint64)
+    for b in range(128):
+        of[b] = np.uint64(lower[b] + 1) | (_SPECIAL if classes[b] & 4 else NOTHING)
+    for b in (32, 10, 9):
+        of[b] |= _ENDS
+    out = np.empty(most_words(data, starts[0], starts[n]) + n + 1, np.uint64)
     k = 0
     for d in range(n):
         i, end = starts[d], starts[d + 1]
-        c_split, c_cased = 1, 0
+        c_split = _ONE
+        other_case = False
+        # h runs over all characters since the first plain one; kept is its value after the last plain one.
+        h = kept = NOTHING
         while i < end:
-            # h runs over all characters since the first plain one; kept is its value after the last plain one.
-            h = kept = _FNV_OFFSET
-            open_word = plain_before = False
-            while i < end:
-                b = data[i]
-                if b < 0x80:
-                    i += 1
-                    if b <= 32 and (b == 32 or b == 10 or b == 9):
-                        c_split += 1
-                        break
-                    low = np.int64(lower[b])
-                    plain = (classes[b] & 4) == 0
-                    plain_before |= plain
-                else:
-                    code = point(data, i)
-                    i += width(b)
-                    low = np.int64(lower[code])
-                    kind = classes[code]
-                    plain_before |= (kind & 4) == 0
-                    odd[d] |= (kind & 32) != 0
-                    plain = (classes[low] & 4) == 0
-                if plain:
-                    open_word = True
-                    h = kept = _feed(h, low)
-                elif open_word:
-                    h = _feed(h, low)
-            c_cased += plain_before
-            if open_word:
-                h = (kept ^ (kept >> _SHIFT)) * _MIX
-                hashes[k] = h ^ (h >> _SHIFT)
-                k += 1
-        at[d + 1], split[d], cased[d] = k, c_split, c_cased
-    return hashes[:k].copy(), at, cased, split, odd
+            b = data[i]
+            if b < 0x80:
+                # No branches: where words end cannot be guessed. What is written is left behind only there.
+                kind = of[b]
+                i += 1
+                special, ends = kind >> _EIGHT & _ONE, kind >> _NINE & _ONE
+                out[k] = kept
+                k += np.int64(ends) & np.int64(kept != NOTHING)
+                c_split += ends
+                goes_on, here = ends - _ONE, special - _ONE  # masks: the word has not ended; the character is plain
+                open_word = here | (NOTHING - np.uint64(h != NOTHING))
+                h = (h + (h << _EIGHT) + (kind & _BYTE)) & open_word & goes_on
+                kept = (h & here) | (kept & goes_on & ~here)
+                continue
+            code = point(data, i)
+            i += width(b)
+            lowered = np.int64(lower[code])
+            kind = classes[code]
+            odd[d] |= (kind & 32) != 0
+            other_case |= (classes[lowered] ^ kind) & 4 != 0
+            if (classes[lowered] & 4) == 0:
+                h = kept = fed_character(h, lowered)
+            elif h != NOTHING:
+                h = fed_character(h, lowered)
+        out[k] = kept
+        k += np.int64(kept != NOTHING)
+        at[d + 1], split[d] = k, np.int64(c_split)
+        cased[d] = _count_cased(data, starts[d], end, classes) if other_case else k - at[d]
+    for j in range(k):
+        out[j] = mixed(out[j])
+    return out[:k], at, cased, split, odd
+
+
+@compiled
+def _count_cased(data: np.ndarray, i: int, end: int, classes: np.ndarray) -> int:
+    """Words that have a character that is not special, as it stands."""
+    count = 0
+    plain = False
+    while i < end:
+        b = data[i]
+        if b == 32 or b == 10 or b == 9:
+            count += plain
+            plain = False
+        else:
+            plain |= classes[point(data, i)] & 4 == 0
+        i += width(b)
+    return count + plain
 
 
 @compiled
@@ -309,11 +313,10 @@ def _packed(hashes: np.ndarray, at: np.ndarray, found: np.ndarray) -> np.ndarray
 def _hash_strings(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
     out = np.empty(len(starts) - 1, np.uint64)
     for i in range(len(out)):
-        h = _FNV_OFFSET
+        h = NOTHING
         for j in range(starts[i], starts[i + 1]):
-            h = (h ^ np.uint64(data[j])) * _FNV_PRIME
-        h = (h ^ (h >> _SHIFT)) * _MIX
-        out[i] = h ^ (h >> _SHIFT)
+            h = fed(h, np.uint64(data[j]))
+        out[i] = mixed(h)
     return out
 
 

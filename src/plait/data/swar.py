@@ -19,7 +19,7 @@ from plait.data.utf8 import compiled
 
 ONES = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)
-_THREE = np.uint64(3)
+_ONE, _THREE, _EIGHT, _SEVEN_BYTES = np.uint64(1), np.uint64(3), np.uint64(8), np.uint64(56)
 
 
 def _inline(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,6 +69,18 @@ def _zeros_below(typing: Any, bits: Any) -> Any:
     return types.uint64(types.uint64), count
 
 
+@_inline
+def _ones(typing: Any, bits: Any) -> Any:
+    """How many bits are one."""
+    del typing, bits
+
+    def count(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        del context, signature
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), count
+
+
 @compiled
 def below(x: Any, limit: int) -> Any:
     """The high bit of each byte that is less than ``limit`` (at most 0x80); beyond ASCII none is."""
@@ -85,3 +97,17 @@ def equal(x: Any, byte: int) -> Any:
 def first(marks: Any) -> Any:
     """Place of the first byte that is marked by its high bit, 0 to 7; 8 where none is."""
     return np.int64(_zeros_below(marks) >> _THREE)
+
+
+@compiled
+def most_words(data: np.ndarray, start: int, stop: int) -> Any:
+    """No fewer than the words in some bytes of UTF-8, which end at blanks and perhaps at any character beyond ASCII."""
+    count, blank_before = np.uint64(1), HIGH
+    i = start
+    while i + 8 <= stop:
+        x = eight(data, i)
+        blank = below(x, 33)
+        count += _ones(~blank & (blank << _EIGHT | blank_before) & HIGH) + _ones(x & (x << _ONE) & HIGH)
+        blank_before = blank >> _SEVEN_BYTES
+        i += 8
+    return np.int64(count) + stop - i

@@ -14,7 +14,8 @@ import polars as pl
 
 from plait.core.optional import require
 from plait.data import characters
-from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.swar import most_words
+from plait.data.utf8 import NOTHING, buffers, compiled, fed_character, mixed, point, starts_of, width
 from plait.errors import ModelError
 
 Tokenization = Literal["space", "punctuation", "character", "sentencepiece"]
@@ -26,10 +27,10 @@ AnyTokenization = Literal["space", "punctuation", "character", "sentencepiece", 
 
 _FULL_STOP = "."
 _SEPARATOR, _CONTEXT = -1, -2  # entries of a fold table that are no characters
-_START = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
-_SHIFT = np.uint64(32)
+_SPREAD = np.uint64(0xCBF29CE484222325)
+_SHIFT, _EIGHT = np.uint64(32), np.uint64(8)
 
 
 @dataclass(frozen=True)
@@ -156,49 +157,56 @@ def _processor(model: str) -> Any:
 def _pieces(texts: pl.Series, model: str) -> tuple[np.ndarray, np.ndarray]:
     ids = [np.array(found, np.uint64) for found in _processor(model).encode(texts.to_list(), out_type=int)]
     flat = np.concatenate([*ids, np.zeros(0, np.uint64)])
-    mixed = (flat + _START) * _PRIME
-    return mixed ^ (mixed >> _SHIFT), starts_of(np.array([len(found) for found in ids], np.int64))
+    spread = (flat + _SPREAD) * _PRIME
+    return spread ^ (spread >> _SHIFT), starts_of(np.array([len(found) for found in ids], np.int64))
 
 
 @compiled
 def _tokens(
     data: np.ndarray, starts: np.ndarray, fold: np.ndarray, ends: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hashes of tokens, where each text's start, and which texts hold characters that fold by context."""
     n = len(starts) - 1
     at, odd = np.zeros(n + 1, np.int64), np.zeros(n, np.bool_)
-    size = starts[n] - starts[0]
-    # Room for the most tokens there can be; pages never written to cost nothing.
-    out = np.empty((size // 2 if ends == 0 else size) + n + 1, np.uint64)
+    of = np.zeros(128, np.uint64)
+    for b in range(128):
+        of[b] = np.uint64(fold[b] + 1) if fold[b] >= 0 else NOTHING
+    most = most_words(data, starts[0], starts[n]) if ends == 0 else starts[n] - starts[0]
+    out = np.empty(most + n + 1, np.uint64)
     k = 0
     for d in range(n):
         i, end = starts[d], starts[d + 1]
-        h = _START
+        h = NOTHING
         while i < end:
             b = data[i]
             if b < 0x80:
-                c = fold[b]
+                # No branches: where tokens end cannot be guessed. What is written is left behind only there.
+                byte = of[b]
                 i += 1
+                out[k] = h
+                k += np.int64(byte == NOTHING) & np.int64((h != NOTHING) | (ends == 1))
+                h = (h + (h << _EIGHT) + byte) & (NOTHING - np.uint64(byte != NOTHING))
             else:
-                c = fold[point(data, i)]
+                c = np.int64(fold[point(data, i)])
                 i += width(b)
-            if c >= 0:
-                h = (h ^ np.uint64(c)) * _PRIME
-                if ends != 2:
-                    continue
-            elif c == _CONTEXT:
-                odd[d] = True
-                continue
-            if h != _START or ends == 1:
-                h = (h ^ (h >> _SHIFT)) * _MIX
-                out[k] = h ^ (h >> _SHIFT)
-                k += 1
-                h = _START
-        if ends == 1 or h != _START:
-            h = (h ^ (h >> _SHIFT)) * _MIX
-            out[k] = h ^ (h >> _SHIFT)
-            k += 1
+                if c == _CONTEXT:
+                    odd[d] = True
+                elif c >= 0:
+                    h = fed_character(h, c)
+                else:
+                    out[k] = h
+                    k += np.int64((h != NOTHING) | (ends == 1))
+                    h = NOTHING
+            if ends == 2:
+                out[k] = h
+                k += np.int64(h != NOTHING)
+                h = NOTHING
+        out[k] = h
+        k += np.int64((h != NOTHING) | (ends == 1))
         at[d + 1] = k
-    return out[:k].copy(), at, odd
+    for j in range(k):
+        out[j] = mixed(out[j])
+    return out[:k], at, odd
 
 
 @compiled
