@@ -48,7 +48,7 @@ _LONGEST_PATH = 1_024  # longer settings are texts
 
 _COMPILING = "compiling loops, once after installation"
 
-PROBE_ROWS = 1_000
+PROBE_ROWS = 500
 """Rows on which selectivity is measured before a run."""
 
 
@@ -243,7 +243,7 @@ def execute(
         engine: Runs the chunks: ``local`` in threads (in processes, if an operation runs Python row by row), any
             other engine by its `map`.
         quarantine: Where records go that cannot be read.
-        workers: How many chunks at a time; the engine's own number when not given.
+        workers: How many processors to keep busy; as many as the engine has when not given.
         study: Measure every number of every row, so that other thresholds can be tried without running again.
         memory_bytes: How much a barrier may hold beyond a few bytes per row.
         on_progress: Told how far it is.
@@ -365,8 +365,8 @@ def _map(tasks: Iterator[Task], engine: Engine, workers: int | None, *, processe
     """Results in order of the tasks, some at a time."""
     at_once = workers or getattr(engine, "workers", None) or processors()
     if engine.name == "local" and not processes:
-        # One more than processors: parsing holds the interpreter's lock while the others compute without it.
-        yield from _in_threads(tasks, workers or at_once + (at_once > 1))
+        # One more than processors: one waits for the interpreter's lock while the others compute without it.
+        yield from _in_threads(tasks, at_once + (at_once > 1))
         return
     while some := list(islice(tasks, 16 * at_once)):
         yield from engine.map(run_task, some, workers=at_once)

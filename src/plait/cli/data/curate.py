@@ -58,7 +58,7 @@ def run(
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster to join.")] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "--np", help="Chunks at a time; as the recipe's np says by default.", min=1),
+        typer.Option("--workers", "--np", help="Processors to keep busy; as the recipe's np says by default.", min=1),
     ] = None,
     study: Annotated[
         bool, typer.Option("--study", help="Measure every number of every row, for `suggest` and `tune`.")
