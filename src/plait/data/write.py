@@ -34,15 +34,15 @@ def write_rows(frames: Iterable[pl.DataFrame], path: Path) -> int:
     rows = 0
     # One name, so that what a killed run left is overwritten by the next.
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as out, ThreadPoolExecutor(_THREADS) as pool:
+    # Frames are read here, turned into lines beside, and written by a third, in order.
+    with partial.open("wb") as out, ThreadPoolExecutor(_THREADS) as pool, ThreadPoolExecutor(1) as writer:
         put = _put_array if path.suffix == ".json" else _put_lines
-        waiting = deque[Future[tuple[int, bytes]]]()
+        waiting = deque[Future[int]]()
         for frame in frames:
-            waiting.append(pool.submit(_lines, frame))
+            waiting.append(writer.submit(put, pool.submit(_lines, frame), out))
             if len(waiting) > _THREADS:
-                rows = put(waiting.popleft(), rows, out)
-        while waiting:
-            rows = put(waiting.popleft(), rows, out)
+                rows += waiting.popleft().result()
+        rows += sum(written.result() for written in waiting)
         if path.suffix == ".json":
             out.write(b"\n]\n" if rows else b"[]\n")
         out.flush()
@@ -61,19 +61,19 @@ def check_writable(path: Path) -> None:
         writable(path)
 
 
-def _put_lines(future: Future[tuple[int, bytes]], before: int, out: io.BufferedWriter) -> int:
+def _put_lines(future: Future[tuple[int, bytes]], out: io.BufferedWriter) -> int:
     rows, lines = future.result()
     out.write(lines)
-    return before + rows
+    return rows
 
 
-def _put_array(future: Future[tuple[int, bytes]], before: int, out: io.BufferedWriter) -> int:
+def _put_array(future: Future[tuple[int, bytes]], out: io.BufferedWriter) -> int:
     """As elements of an array; a line break inside of a value is escaped, so each that is found ends a row."""
     rows, lines = future.result()
     if rows:
-        out.write(b",\n" if before else b"[\n")
+        out.write(b",\n" if out.tell() else b"[\n")
         out.write(lines.removesuffix(b"\n").replace(b"\n", b",\n"))
-    return before + rows
+    return rows
 
 
 def _lines(frame: pl.DataFrame) -> tuple[int, bytes]:
