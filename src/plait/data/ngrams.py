@@ -21,6 +21,7 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ONE = np.uint64(1)
 _ZERO = np.uint64(0)
+_EXACTLY = -1.0
 
 
 def repetition(values: np.ndarray, starts: np.ndarray, size: int, *, top: bool) -> np.ndarray:
@@ -43,12 +44,18 @@ def repetition_bound(values: np.ndarray, starts: np.ndarray, size: int, *, top: 
 
 def character_repetition(texts: pl.Series, size: int) -> np.ndarray:
     """`repetition` of characters, the ⌊√distinct⌋ most frequent ones, float64 ``[texts]``."""
-    return _character_repetition(*buffers(texts), size, False)
+    return _character_repetition(*buffers(texts), size, _EXACTLY)
 
 
-def character_repetition_bound(texts: pl.Series, size: int) -> np.ndarray:
-    """`repetition_bound` of characters, float64 ``[texts]``."""
-    return _character_repetition(*buffers(texts), size, True)
+def character_repetition_bound(texts: pl.Series, size: int, enough: float = 0.0) -> np.ndarray:
+    """`repetition_bound` of characters, float64 ``[texts]``.
+
+    Args:
+        texts: The texts.
+        size: Characters per n-gram.
+        enough: A bound that is no greater need not be tighter.
+    """
+    return _character_repetition(*buffers(texts), size, enough)
 
 
 @compiled
@@ -65,6 +72,30 @@ def _slots(total: int) -> int:
     while slots < 8 * total:
         slots *= 2
     return slots
+
+
+@compiled
+def _quick_bound(values: np.ndarray, start: int, length: int, size: int, power: int, seen: np.ndarray) -> float:
+    """An upper bound on `_exact` with ``top``, from how many runs meet a slot that is taken.
+
+    At least so many are not the first of their kind, and the k most frequent runs occur k times more often than that
+    at most. There is nothing to guess for the processor here.
+    """
+    total = length - size + 1
+    seen[:] = 0
+    mask = np.uint64(len(seen) - 1)
+    h = _ZERO
+    met = _ZERO
+    gone = _ZERO
+    for i in range(start, start + size - 1):
+        h = h * _BASE + np.uint64(values[i])
+    for i in range(start + size - 1, start + length):
+        h = h * _BASE + (np.uint64(values[i]) - power * gone)
+        slot = ((h ^ (h >> _SHIFT)) * _MIX >> _SHIFT) & mask
+        met += np.uint64(seen[slot])
+        seen[slot] = 1
+        gone = np.uint64(values[i - size + 1])
+    return (np.int64(met) + np.int64(np.sqrt(total))) / total
 
 
 @compiled
@@ -191,14 +222,31 @@ def _repetition(values: np.ndarray, starts: np.ndarray, size: int, top: bool, bo
 
 
 @compiled
-def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, bound: bool) -> np.ndarray:
+def _of_characters(
+    values: np.ndarray,
+    start: int,
+    length: int,
+    size: int,
+    power: int,
+    enough: float,
+    seen: np.ndarray,
+    runs: np.ndarray,
+) -> float:
+    if enough < 0:
+        return _exact(values, start, length, size, power, True, seen, runs)
+    quick = _quick_bound(values, start, length, size, power, seen[: len(seen) // 2])
+    return quick if quick <= enough else min(quick, _bound(values, start, length, size, power, True, seen))
+
+
+@compiled
+def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, enough: float) -> np.ndarray:
     """Texts of ASCII alone are read as they are; others are decoded into a scratch buffer one by one."""
     out = np.zeros(len(starts) - 1, np.float64)
     power = _power(size)
     longest = max(1, (starts[1:] - starts[:-1]).max() if len(out) else 1)
     seen = np.empty(1, np.uint8)
     points = np.empty(longest, np.uint32)
-    runs = np.empty(1 if bound else longest, np.uint64)
+    runs = np.empty(longest if enough < 0 else 1, np.uint64)
     for d in range(len(out)):
         start, end = starts[d], starts[d + 1]
         beyond = np.uint8(0)
@@ -217,12 +265,8 @@ def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, bound
         slots = _slots(length - size + 1)
         if slots > len(seen):
             seen = np.empty(slots, np.uint8)
-        if beyond >= 0x80 and bound:
-            out[d] = _bound(points, 0, length, size, power, True, seen[:slots])
-        elif beyond >= 0x80:
-            out[d] = _exact(points, 0, length, size, power, True, seen[:slots], runs)
-        elif bound:
-            out[d] = _bound(data, start, length, size, power, True, seen[:slots])
+        if beyond >= 0x80:
+            out[d] = _of_characters(points, 0, length, size, power, enough, seen[:slots], runs)
         else:
-            out[d] = _exact(data, start, length, size, power, True, seen[:slots], runs)
+            out[d] = _of_characters(data, start, length, size, power, enough, seen[:slots], runs)
     return out

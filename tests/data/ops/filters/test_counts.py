@@ -109,10 +109,14 @@ def test_any_texts_are_measured_as_defined(op: RangeFilter, some: list[str]) -> 
     assert op.measure_texts(some) == pytest.approx([plain(op, text) for text in some], abs=1e-12)
 
 
-@given(some=st.lists(st.text(st.sampled_from("abé "), max_size=200), max_size=5), size=st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
-def test_the_exact_repetition_lies_in_its_bracket(some: list[str], size: int) -> None:
-    op, batch = CharacterRepetitionFilter(rep_len=size), Batch.of_texts(some)
+@given(
+    some=st.lists(st.text(st.sampled_from("abé "), max_size=200), max_size=5),
+    size=st.integers(1, 5),
+    most=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8, 1.0]),
+)
+@settings(max_examples=120, deadline=None)
+def test_the_exact_repetition_lies_in_its_bracket(some: list[str], size: int, most: float) -> None:
+    op, batch = CharacterRepetitionFilter(rep_len=size, max_ratio=most), Batch.of_texts(some)
     low, high = op.bracket(batch)
     exact = op.value(batch)
     assert (low <= exact).all()

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plait.data.ops.clean.mojibake import ASK, ENTITY, SIMPLE
+from plait.data.swar import HIGH, below, eight, equal
 from plait.data.utf8 import compiled, point, starts_of, width
 
 if TYPE_CHECKING:
     from plait.data.ops.clean.mojibake import Tables
 
 _ONE, _NONE = np.uint64(1), np.uint64(0)
-_NEWLINE, _RETURN, _AMPERSAND, _LESS = 10, 13, 38, 60
+_NEWLINE, _RETURN, _SPACE, _AMPERSAND, _LESS, _DELETE = 10, 13, 32, 38, 60, 127
 
 
 def judge_lines(
@@ -78,6 +79,8 @@ def _signs(tables: Tables) -> np.ndarray:
     """Bytes that a loop must look at more closely, uint8 ``[256]``; plain ASCII is 0."""
     signs = np.ones(256, np.uint8)
     signs[:0x80] = tables.needs[tables.kinds[:0x80]] != 0
+    told = {*range(_SPACE), _AMPERSAND, _DELETE}
+    assert told.issuperset(np.flatnonzero(signs[:0x80]).tolist()), "_is_plain does not see some of these"
     signs[[_NEWLINE, _AMPERSAND, _LESS]] = 1
     return signs
 
@@ -94,6 +97,21 @@ def _is_entity(data: np.ndarray, i: int, end: int) -> bool:
             break
         i += 1
     return i > first and i < end and data[i] == 59
+
+
+@compiled
+def _is_plain(data: np.ndarray, i: int, end: int) -> bool:
+    """Whether a text is ASCII without ampersands and control characters but newlines."""
+    odd = np.uint64(0)
+    while i + 8 <= end:
+        x = eight(data, i)
+        odd |= (below(x, _SPACE) & ~equal(x, _NEWLINE)) | equal(x, _AMPERSAND) | equal(x, _DELETE) | (x & HIGH)
+        i += 8
+    while i < end and odd == 0:
+        b = data[i]
+        odd |= np.uint64((b < _SPACE and b != _NEWLINE) or b == _AMPERSAND or b >= _DELETE)
+        i += 1
+    return odd == 0
 
 
 @compiled
@@ -124,6 +142,8 @@ def _judge(
     for d in range(len(starts) - 1):
         i, end = starts[d], starts[d + 1]
         resolved = unescape[d]
+        if split and _is_plain(data, i, end):
+            continue
         while i < end:
             line = i
             state = _NONE

@@ -46,7 +46,7 @@ class CharacterRepetitionFilter(RangeFilter):
         """Between nothing and the share of runs that may repeat."""
         from plait.data import kernels
 
-        high = kernels.character_repetition_bound(batch.text(self.text_key), self.rep_len)
+        high = kernels.character_repetition_bound(batch.text(self.text_key), self.rep_len, self.max_ratio)
         return np.zeros(len(high)), high
 
     def bounds(self) -> Bounds:
