@@ -154,8 +154,10 @@ def start_up(folder: Path) -> float:
 
 
 def fresh(folder: Path) -> None:
+    """An empty folder, and nothing left to write of the run before, which would slow the next."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    os.sync()
 
 
 def corpus_of(mb: float, work: Path) -> Path:
