@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+# Installed programs have their byte code beside them; where writing it is forbidden, an editable one would have none.
+_OURS = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def measure(
             [str(part) for part in command],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**_OURS, **(environment or {})},
         )
 
         def watch() -> None:

@@ -122,7 +122,9 @@ def words(texts: pl.Series) -> Words:
     data, starts = buffers(texts)
     hashes, at, cased, split, odd = _hash_words(data, starts, characters.classes(), characters.lower())
     found = Words(hashes, at, cased, split)
-    return _exactly(texts, np.flatnonzero(odd), found) if odd.any() else found
+    if odd.any():
+        _lower_by_context(data, starts, np.flatnonzero(odd), found)
+    return found
 
 
 def hash_strings(strings: Sequence[str] | pl.Series) -> np.ndarray:
@@ -144,28 +146,18 @@ def shingles(words: Words, size: int) -> tuple[np.ndarray, np.ndarray]:
     return _shingles(words.hashes, words.starts, size, starts), starts
 
 
-def _exactly(texts: pl.Series, rows: np.ndarray, found: Words) -> Words:
-    """Words where the lower case of some depends on the context (Σ) or is more than one character (İ)."""
+def _lower_by_context(data: np.ndarray, starts: np.ndarray, rows: np.ndarray, found: Words) -> None:
+    """Hashes again the words whose lower case depends on the context (Σ) or is more than one character (İ)."""
     special = characters.special()
     at_an_end = frozenset(special)
-    counts = found.counts
+    places, spans = _words_with_context(data, starts, rows, found.starts, characters.classes(), characters.lower())
     exact = list[str]()
-    for row, text in zip(rows.tolist(), texts.gather(rows).to_list(), strict=True):
-        # No context reaches across a space, so words are lowered together.
-        split = text.lower().replace("\n", " ").replace("\t", " ").split(" ")
+    for first, end in spans.tolist():
+        # No context reaches across a space.
+        word = data[first:end].tobytes().decode().lower()
         # Stripping of so many characters is slow, and few words need it.
-        bare = [w.strip(special) if w[:1] in at_an_end or w[-1:] in at_an_end else w for w in split]
-        before = len(exact)
-        exact += filter(None, bare)
-        counts[row] = len(exact) - before
-    starts = starts_of(counts)
-    hashes = np.empty(starts[-1], np.uint64)
-    given = np.zeros(len(counts), np.bool_)
-    given[rows] = True
-    of_given = np.repeat(given, counts)
-    hashes[of_given] = hash_strings(exact)
-    hashes[~of_given] = found.hashes[~np.repeat(given, np.diff(found.starts))]
-    return Words(hashes, starts, found.cased, found.split)
+        exact.append(word.strip(special) if word[0] in at_an_end or word[-1] in at_an_end else word)
+    found.hashes[places] = hash_strings(exact)
 
 
 @compiled
@@ -281,6 +273,40 @@ def _hash_words(data: np.ndarray, starts: np.ndarray, classes: np.ndarray, lower
     for j in range(k):
         out[j] = mixed(out[j])
     return out[:k], at, cased, split, odd
+
+
+@compiled
+def _words_with_context(
+    data: np.ndarray, starts: np.ndarray, rows: np.ndarray, at: np.ndarray, classes: np.ndarray, lower: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Words of some texts that hold a character of `plait.data.characters.CONTEXT`.
+
+    Their places among all words, and first byte and end of what stands between blanks.
+    """
+    most = 0
+    for row in rows:
+        most += at[row + 1] - at[row]
+    places, spans = np.empty(most, np.int64), np.empty((most, 2), np.int64)
+    n = 0
+    for row in rows:
+        i, end = starts[row], starts[row + 1]
+        place, first = at[row], i
+        plain = by_context = False
+        while i <= end:
+            if i == end or data[i] == 32 or data[i] == 10 or data[i] == 9:
+                if by_context:
+                    places[n], spans[n, 0], spans[n, 1] = place, first, i
+                    n += 1
+                place += plain
+                plain = by_context = False
+                i += 1
+                first = i
+                continue
+            code = point(data, i)
+            by_context |= classes[code] & 32 != 0
+            plain |= classes[lower[code]] & 4 == 0
+            i += width(data[i])
+    return places[:n].copy(), spans[:n].copy()
 
 
 @compiled

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plait.data.swar import eight
 from plait.data.utf8 import buffers, compiled, point, width
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ONE = np.uint64(1)
 _ZERO = np.uint64(0)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _EXACTLY = -1.0
+_STRETCH = 128  # runs between two looks at whether the bound is tight enough
 
 
 def repetition(values: np.ndarray, starts: np.ndarray, size: int, *, top: bool) -> np.ndarray:
@@ -75,27 +78,41 @@ def _slots(total: int) -> int:
 
 
 @compiled
-def _quick_bound(values: np.ndarray, start: int, length: int, size: int, power: int, seen: np.ndarray) -> float:
-    """An upper bound on `_exact` with ``top``, from how many runs meet a slot that is taken.
+def _quick_bound(data: np.ndarray, start: int, end: int, size: int, enough: float, seen: np.ndarray) -> float:
+    """An upper bound on `_exact` of characters with ``top``, from how many runs meet a slot that is taken.
 
     At least so many are not the first of their kind, and the k most frequent runs occur k times more often than that
-    at most. There is nothing to guess for the processor here.
+    at most. Runs that are not looked at count as if they met one, so it ends where these are few ``enough``.
+
+    A run is told by the first and last eight of its first ``size`` bytes, which equal runs share; so no step waits for
+    the one before, and nothing is to guess for the processor. Inside of a character begins no run: what is met there
+    makes the bound greater, and so does what follows the last place that has eight bytes.
     """
+    length = 0
+    for byte in data[start:end]:
+        length += (byte & 0xC0) != 0x80
     total = length - size + 1
+    if total <= 0:
+        return 0.0
     seen[:] = 0
     mask = np.uint64(len(seen) - 1)
-    h = _ZERO
+    own = _ALL >> np.uint64(max(0, 64 - 8 * size))
+    last = max(0, size - 8)
+    stop = end - last - 7
     met = _ZERO
-    gone = _ZERO
-    for i in range(start, start + size - 1):
-        h = h * _BASE + np.uint64(values[i])
-    for i in range(start + size - 1, start + length):
-        h = h * _BASE + (np.uint64(values[i]) - power * gone)
-        slot = ((h ^ (h >> _SHIFT)) * _MIX >> _SHIFT) & mask
-        met += np.uint64(seen[slot])
-        seen[slot] = 1
-        gone = np.uint64(values[i - size + 1])
-    return (np.int64(met) + np.int64(np.sqrt(total))) / total
+    bound = 1.0
+    for at in range(start, stop, _STRETCH):
+        reached = min(at + _STRETCH, stop)
+        for i in range(at, reached):
+            h = (eight(data, i) & own) * _BASE + (eight(data, i + last) & own)
+            slot = ((h ^ (h >> _SHIFT)) * _MIX >> _SHIFT) & mask
+            met += np.uint64(seen[slot])
+            seen[slot] = 1
+        left = max(0, end - size + 1 - reached)
+        bound = (np.int64(met) + left + np.int64(np.sqrt(total))) / total
+        if bound <= enough:
+            break
+    return bound
 
 
 @compiled
@@ -222,51 +239,33 @@ def _repetition(values: np.ndarray, starts: np.ndarray, size: int, top: bool, bo
 
 
 @compiled
-def _of_characters(
-    values: np.ndarray,
-    start: int,
-    length: int,
-    size: int,
-    power: int,
-    enough: float,
-    seen: np.ndarray,
-    runs: np.ndarray,
-) -> float:
-    if enough < 0:
-        return _exact(values, start, length, size, power, True, seen, runs)
-    quick = _quick_bound(values, start, length, size, power, seen[: len(seen) // 2])
-    return quick if quick <= enough else min(quick, _bound(values, start, length, size, power, True, seen))
-
-
-@compiled
 def _character_repetition(data: np.ndarray, starts: np.ndarray, size: int, enough: float) -> np.ndarray:
     """Texts of ASCII alone are read as they are; others are decoded into a scratch buffer one by one."""
     out = np.zeros(len(starts) - 1, np.float64)
     power = _power(size)
     longest = max(1, (starts[1:] - starts[:-1]).max() if len(out) else 1)
-    seen = np.empty(1, np.uint8)
+    seen = np.empty(_slots(longest), np.uint8)
     points = np.empty(longest, np.uint32)
     runs = np.empty(longest if enough < 0 else 1, np.uint64)
     for d in range(len(out)):
         start, end = starts[d], starts[d + 1]
-        beyond = np.uint8(0)
-        for i in range(start, end):
-            beyond |= data[i]
-        length = end - start
-        if beyond >= 0x80:
-            length = 0
-            i = start
-            while i < end:
-                points[length] = point(data, i)
-                i += width(data[i])
-                length += 1
+        bound = np.inf
+        if enough >= 0:
+            bound = _quick_bound(data, start, end, size, enough, seen[: _slots(end - start) // 2])
+            if bound <= enough:
+                out[d] = bound
+                continue
+        length = 0
+        i = start
+        while i < end:
+            points[length] = point(data, i)
+            i += width(data[i])
+            length += 1
         if length < size:
             continue
-        slots = _slots(length - size + 1)
-        if slots > len(seen):
-            seen = np.empty(slots, np.uint8)
-        if beyond >= 0x80:
-            out[d] = _of_characters(points, 0, length, size, power, enough, seen[:slots], runs)
+        own = seen[: _slots(length - size + 1)]
+        if enough < 0:
+            out[d] = _exact(points, 0, length, size, power, True, own, runs)
         else:
-            out[d] = _of_characters(data, start, length, size, power, enough, seen[:slots], runs)
+            out[d] = min(bound, _bound(points, 0, length, size, power, True, own))
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from plait.data.dedup.signatures import band_keys, bands_for_recall, bands_of_least_error, choose_bands, signatures
 from plait.data.dedup.tokens import Shingling
+from plait.data.utf8 import starts_of
 from plait.errors import UsageError
 
 texts = st.lists(st.text(st.sampled_from("aAbB \t\n.,ΣσİI中\xa0"), max_size=24), max_size=6)
@@ -112,3 +115,15 @@ def test_keys_do_not_depend_on_their_batch_and_are_zero_without_shingles() -> No
     assert (together == np.concatenate(alone)).all()
     assert not together[-1].any()
     assert together[:-1].all()
+
+
+@pytest.mark.parametrize("permutations", [1, 7, 16, 37])
+def test_texts_of_any_length_have_the_least_of_each_permutation(permutations: int) -> None:
+    counts = [*range(19), 100]
+    flat = np.random.default_rng(3).integers(0, 2**64, sum(counts), dtype=np.uint64)
+    starts = starts_of(np.array(counts))
+    found = signatures(flat, starts, permutations)
+    alone = signatures(flat, np.arange(len(flat) + 1), permutations)
+    for row, (first, end) in enumerate(pairwise(starts)):
+        least = alone[first:end].min(axis=0) if end > first else np.full(permutations, 0xFFFFFFFF)
+        assert (found[row] == least).all()

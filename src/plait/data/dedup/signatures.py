@@ -10,6 +10,7 @@ Datasets, 3.3-3.4.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -126,17 +127,27 @@ def choose_bands(
 
 
 @compiled
+def _less(factor: Any, offset: Any, x: Any, y: Any) -> Any:
+    """The lesser of what a permutation makes of two shingles."""
+    return min(np.uint32(factor * x + offset), np.uint32(factor * y + offset))
+
+
+@compiled
 def _signatures(shingles: np.ndarray, starts: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    out = np.empty((len(starts) - 1, len(factors)), np.uint32)
+    """Eight shingles at a time go through all permutations, in vectors: nothing is left to sum up for short texts."""
+    out = np.full((len(starts) - 1, len(factors)), _MOST)
     for d in range(len(starts) - 1):
-        values = shingles[starts[d] : starts[d + 1]]
-        for p in range(len(factors)):
-            a, b = factors[p], offsets[p]
-            # One permutation over all shingles: they stay in the nearest cache and go through in vectors.
-            least = _MOST
-            for i in range(len(values)):
-                least = min(least, np.uint32(a * values[i] + b))
-            out[d, p] = least
+        row, last = out[d], starts[d + 1] - 1
+        for i in range(starts[d], starts[d + 1], 8):
+            # Past the end stands the last one again: repeats change nothing.
+            a, b, c = shingles[i], shingles[min(i + 1, last)], shingles[min(i + 2, last)]
+            e, f, g = shingles[min(i + 3, last)], shingles[min(i + 4, last)], shingles[min(i + 5, last)]
+            h, k = shingles[min(i + 6, last)], shingles[min(i + 7, last)]
+            for p in range(len(factors)):
+                x, y = factors[p], offsets[p]
+                some = min(_less(x, y, a, b), _less(x, y, c, e))
+                others = min(_less(x, y, f, g), _less(x, y, h, k))
+                row[p] = min(row[p], min(some, others))
     return out
 
 

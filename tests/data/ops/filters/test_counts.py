@@ -110,11 +110,11 @@ def test_any_texts_are_measured_as_defined(op: RangeFilter, some: list[str]) -> 
 
 
 @given(
-    some=st.lists(st.text(st.sampled_from("abé "), max_size=200), max_size=5),
-    size=st.integers(1, 5),
+    some=st.lists(st.text(st.sampled_from("abé 語😀"), max_size=200), max_size=5),
+    size=st.integers(1, 19),
     most=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8, 1.0]),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_exact_repetition_lies_in_its_bracket(some: list[str], size: int, most: float) -> None:
     op, batch = CharacterRepetitionFilter(rep_len=size, max_ratio=most), Batch.of_texts(some)
     low, high = op.bracket(batch)
@@ -125,9 +125,20 @@ def test_the_exact_repetition_lies_in_its_bracket(some: list[str], size: int, mo
 
 def test_the_bracket_settles_ordinary_text_and_not_repeated_text() -> None:
     ordinary = " ".join(str(number * number) for number in range(400))
-    _, high = CharacterRepetitionFilter().bracket(Batch.of_texts([ordinary, "abcdefghij" * 200]))
+    _, high = CharacterRepetitionFilter(max_ratio=0.2).bracket(Batch.of_texts([ordinary, "abcdefghij" * 200]))
     assert high[0] < 0.2
     assert high[1] > 0.9
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 10, 16, 17])
+def test_the_bracket_holds_for_repeats_at_either_end(size: int) -> None:
+    # Looking ends where the bound is tight enough; what follows counts as repeated.
+    plain_part = "".join(chr(0x4E00 + number) for number in range(500))
+    some = [plain_part + "ab" * 300, "ab" * 300 + plain_part, "ab" * 300, "abcdefg", "é" * 40]
+    for most in (0.0, 0.2, 0.5, 0.9):
+        op, batch = CharacterRepetitionFilter(rep_len=size, max_ratio=most), Batch.of_texts(some)
+        _, high = op.bracket(batch)
+        assert (op.value(batch) <= high + 1e-12).all()
 
 
 def test_a_slot_that_is_full_still_bounds() -> None:
