@@ -8,14 +8,17 @@ interpreter's lock, so that several chunks are worked on at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.data import characters
+from plait.data import characters, word_hashes
+from plait.data.bits import among, ones, past
 from plait.data.ngrams import character_repetition, character_repetition_bound, repetition, repetition_bound
-from plait.data.swar import HIGH, below, eight, most_words
-from plait.data.utf8 import NOTHING, buffers, compiled, fed, fed_character, mixed, point, starts_of, width
+from plait.data.swar import HIGH, below, eight
+from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.word_hashes import CONTEXT, SEPARATOR, Folding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +44,8 @@ _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ONE = np.uint64(1)
-_BYTE, _EIGHT, _NINE = np.uint64(0xFF), np.uint64(8), np.uint64(9)
+_BYTE, _EIGHT = np.uint64(0xFF), np.uint64(8)
 _SPACE = 32
-_SPECIAL, _ENDS = np.uint64(0x100), np.uint64(0x200)
 _AT_ONCE = 60_000  # bytes
 
 
@@ -120,18 +122,29 @@ def scan(texts: pl.Series) -> Scan:
 def words(texts: pl.Series) -> Words:
     """Hashes of the words of all texts."""
     data, starts = buffers(texts)
-    hashes, at, cased, split, odd = _hash_words(data, starts, characters.classes(), characters.lower())
-    found = Words(hashes, at, cased, split)
-    if odd.any():
-        _lower_by_context(data, starts, np.flatnonzero(odd), found)
+    folded = word_hashes.hash_words(data, starts, _folding())
+    found = Words(folded.hashes, folded.starts, np.diff(folded.starts), _count_split(data, starts))
+    for row in np.flatnonzero(folded.respecified).tolist():
+        found.cased[row] = _count_cased(data, starts[row], starts[row + 1], characters.classes())
+    if folded.by_context.any():
+        _lower_by_context(data, starts, np.flatnonzero(folded.by_context), found)
     return found
+
+
+@cache
+def _folding() -> Folding:
+    """Words in lower case, apart at spaces, tabs and newlines, without special characters around them."""
+    fold = characters.lower().copy()
+    fold[(characters.classes() & characters.CONTEXT) != 0] = CONTEXT
+    fold[[9, 10, _SPACE]] = SEPARATOR
+    return Folding(fold, (characters.classes() & characters.SPECIAL) != 0)
 
 
 def hash_strings(strings: Sequence[str] | pl.Series) -> np.ndarray:
     """Hashes of strings, uint64 ``[strings]``, the same that `words` gives to words."""
     import polars as pl
 
-    return _hash_strings(*buffers(pl.Series(strings, dtype=pl.String)))
+    return word_hashes.hash_strings(*buffers(pl.Series(strings, dtype=pl.String)))
 
 
 def character_codes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -218,61 +231,14 @@ def _scan(data: np.ndarray, starts: np.ndarray, classes: np.ndarray) -> tuple[np
 
 
 @compiled
-def _hash_words(data: np.ndarray, starts: np.ndarray, classes: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Hashes of the UTF-8 of each word in lower case, from its first to its last character not special."""
-    n = len(starts) - 1
-    at, cased, split, odd = (
-        np.zeros(n + 1, np.int64),
-        np.zeros(n, np.int64),
-        np.zeros(n, np.int64),
-        np.zeros(n, np.bool_),
-    )
-    # Of ASCII: the lower case, more by one, and what it is.
-    of = np.empty(128, np.uint64)
-    for b in range(128):
-        of[b] = np.uint64(lower[b] + 1) | (_SPECIAL if classes[b] & 4 else NOTHING)
-    for b in (32, 10, 9):
-        of[b] |= _ENDS
-    out = np.empty(most_words(data, starts[0], starts[n]) + n + 1, np.uint64)
-    k = 0
-    for d in range(n):
-        i, end = starts[d], starts[d + 1]
-        c_split = _ONE
-        other_case = False
-        # h runs over all characters since the first plain one; kept is its value after the last plain one.
-        h = kept = NOTHING
-        while i < end:
-            b = data[i]
-            if b < 0x80:
-                # No branches: where words end cannot be guessed. What is written is left behind only there.
-                kind = of[b]
-                i += 1
-                special, ends = kind >> _EIGHT & _ONE, kind >> _NINE & _ONE
-                out[k] = kept
-                k += np.int64(ends) & np.int64(kept != NOTHING)
-                c_split += ends
-                goes_on, here = ends - _ONE, special - _ONE  # masks: the word has not ended; the character is plain
-                open_word = here | (NOTHING - np.uint64(h != NOTHING))
-                h = (h + (h << _EIGHT) + (kind & _BYTE)) & open_word & goes_on
-                kept = (h & here) | (kept & goes_on & ~here)
-                continue
-            code = point(data, i)
-            i += width(b)
-            lowered = np.int64(lower[code])
-            kind = classes[code]
-            odd[d] |= (kind & 32) != 0
-            other_case |= (classes[lowered] ^ kind) & 4 != 0
-            if (classes[lowered] & 4) == 0:
-                h = kept = fed_character(h, lowered)
-            elif h != NOTHING:
-                h = fed_character(h, lowered)
-        out[k] = kept
-        k += np.int64(kept != NOTHING)
-        at[d + 1], split[d] = k, np.int64(c_split)
-        cased[d] = _count_cased(data, starts[d], end, classes) if other_case else k - at[d]
-    for j in range(k):
-        out[j] = mixed(out[j])
-    return out[:k], at, cased, split, odd
+def _count_split(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Pieces between spaces, tabs and newlines, empty ones included."""
+    out = np.ones(len(starts) - 1, np.int64)
+    for d in range(len(out)):
+        for i in range(starts[d], starts[d + 1], 64):
+            apart = among(data, i, 9, 10) | among(data, i, _SPACE, _SPACE)
+            out[d] += np.int64(ones(apart & ~past(starts[d + 1], i)))
+    return out
 
 
 @compiled
@@ -332,17 +298,6 @@ def _packed(hashes: np.ndarray, at: np.ndarray, found: np.ndarray) -> np.ndarray
     for d in range(len(found)):
         out[k : k + found[d]] = hashes[at[d] : at[d] + found[d]]
         k += found[d]
-    return out
-
-
-@compiled
-def _hash_strings(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    out = np.empty(len(starts) - 1, np.uint64)
-    for i in range(len(out)):
-        h = NOTHING
-        for j in range(starts[i], starts[i + 1]):
-            h = fed(h, np.uint64(data[j]))
-        out[i] = mixed(h)
     return out
 
 

@@ -7,27 +7,21 @@ quote among the eight bytes ``x = eight(data, i)``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from plait.data.utf8 import compiled
+from plait.data.bits import zeros_below
+from plait.data.utf8 import inlined, instructions
 
 ONES = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)
-_ONE, _THREE, _EIGHT, _SEVEN_BYTES = np.uint64(1), np.uint64(3), np.uint64(8), np.uint64(56)
+_THREE = np.uint64(3)
 
 
-def _inline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of compiled loops, given as the instructions it stands for."""
-    return cast("Callable[..., Any]", intrinsic(function))
-
-
-@_inline
+@instructions
 def eight(typing: Any, data: Any, i: Any) -> Any:
     """The eight bytes from ``i`` on, the first in the lowest bits; all must be there."""
     del typing, i
@@ -42,7 +36,7 @@ def eight(typing: Any, data: Any, i: Any) -> Any:
     return types.uint64(data, types.int64), load
 
 
-@_inline
+@instructions
 def put_eight(typing: Any, data: Any, i: Any, value: Any) -> Any:
     """Write eight bytes from ``i`` on, the first from the lowest bits; there must be room."""
     del typing, i, value
@@ -57,57 +51,19 @@ def put_eight(typing: Any, data: Any, i: Any, value: Any) -> Any:
     return types.void(data, types.int64, types.uint64), store
 
 
-@_inline
-def _zeros_below(typing: Any, bits: Any) -> Any:
-    """How many bits are zero before the lowest that is one."""
-    del typing, bits
-
-    def count(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        del context, signature
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), count
-
-
-@_inline
-def _ones(typing: Any, bits: Any) -> Any:
-    """How many bits are one."""
-    del typing, bits
-
-    def count(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        del context, signature
-        return builder.ctpop(args[0])
-
-    return types.uint64(types.uint64), count
-
-
-@compiled
+@inlined
 def below(x: Any, limit: int) -> Any:
     """The high bit of each byte that is less than ``limit`` (at most 0x80); beyond ASCII none is."""
     return ~((x | HIGH) - ONES * np.uint64(limit)) & HIGH & ~x
 
 
-@compiled
+@inlined
 def equal(x: Any, byte: int) -> Any:
     """The high bit of each byte that is ``byte``, an ASCII one."""
     return below(x ^ (ONES * np.uint64(byte)), 1)
 
 
-@compiled
+@inlined
 def first(marks: Any) -> Any:
     """Place of the first byte that is marked by its high bit, 0 to 7; 8 where none is."""
-    return np.int64(_zeros_below(marks) >> _THREE)
-
-
-@compiled
-def most_words(data: np.ndarray, start: int, stop: int) -> Any:
-    """No fewer than the words in some bytes of UTF-8, which end at blanks and perhaps at any character beyond ASCII."""
-    count, blank_before = np.uint64(1), HIGH
-    i = start
-    while i + 8 <= stop:
-        x = eight(data, i)
-        blank = below(x, 33)
-        count += _ones(~blank & (blank << _EIGHT | blank_before) & HIGH) + _ones(x & (x << _ONE) & HIGH)
-        blank_before = blank >> _SEVEN_BYTES
-        i += 8
-    return np.int64(count) + stop - i
+    return np.int64(zeros_below(marks) >> _THREE)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 from numba.core import event
+from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +39,16 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast("Callable[..., Any]", njit(function, cache=True, nogil=True))
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A small function of compiled loops, put in place of each call: passing an array costs more than using it."""
+    return cast("Callable[..., Any]", njit(function, cache=True, nogil=True, forceinline=True))
+
+
+def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of compiled loops, given as the instructions it stands for."""
+    return cast("Callable[..., Any]", intrinsic(function))
+
+
 @contextmanager
 def compiling(tell: Callable[[], None]) -> Generator[None]:
     """Calls ``tell`` when the first loop is compiled rather than found on disk, as after an installation."""
@@ -59,7 +70,7 @@ class _First(event.Listener):
         pass
 
 
-@compiled
+@inlined
 def point(data: np.ndarray, i: int) -> Any:
     """Code point that starts at byte ``i``; its length follows from the first byte."""
     b = np.int64(data[i])
@@ -77,45 +88,7 @@ def point(data: np.ndarray, i: int) -> Any:
     )
 
 
-@compiled
+@inlined
 def width(b: int) -> int:
     """Bytes of the character whose first byte is ``b``."""
     return 1 if b < 0x80 else (2 if b < 0xE0 else (3 if b < 0xF0 else 4))
-
-
-NOTHING = np.uint64(0)
-"""The hash of no bytes: `fed` takes one after the other, `mixed` gives the result."""
-
-_MIX_A, _MIX_B, _MIX_SHIFT = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33)
-_ONE, _BYTE_BITS = np.uint64(1), np.uint64(8)
-
-
-@compiled
-def fed(h: Any, byte: Any) -> Any:
-    """The hash after one byte more, ``257 h + byte + 1``: short steps, which is what a loop over bytes waits for."""
-    return (h + (h << _BYTE_BITS)) + (byte + _ONE)
-
-
-@compiled
-def fed_character(h: Any, code: int) -> Any:
-    """The hash after the UTF-8 of one character more."""
-    if code < 0x80:
-        return fed(h, np.uint64(code))
-    if code < 0x800:
-        h = fed(h, np.uint64(0xC0 | (code >> 6)))
-    else:
-        if code < 0x10000:
-            h = fed(h, np.uint64(0xE0 | (code >> 12)))
-        else:
-            h = fed(h, np.uint64(0xF0 | (code >> 18)))
-            h = fed(h, np.uint64(0x80 | ((code >> 12) & 0x3F)))
-        h = fed(h, np.uint64(0x80 | ((code >> 6) & 0x3F)))
-    return fed(h, np.uint64(0x80 | (code & 0x3F)))
-
-
-@compiled
-def mixed(h: Any) -> Any:
-    """All bits of a hash depending on all: the finaliser of MurmurHash3 (Appleby 2011), a bijection."""
-    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_A
-    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_B
-    return h ^ (h >> _MIX_SHIFT)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _MANIFEST, _RUNS = "manifest.json", "runs"
 _MOST_RUNS = 16
-_VERSION = 2
+_VERSION = 3
 MATCHES = {"row": pl.Int64, "release": pl.String, "id": pl.String, "jaccard": pl.Float64, "containment": pl.Float64}
 """Columns of what `Index.find` gives: position in the batch, whose document it is like, the share of all shingles that
 both have, and the share of its own shingles that the document has."""

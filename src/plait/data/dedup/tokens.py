@@ -14,8 +14,9 @@ import polars as pl
 
 from plait.core.optional import require
 from plait.data import characters
-from plait.data.swar import most_words
-from plait.data.utf8 import NOTHING, buffers, compiled, fed_character, mixed, point, starts_of, width
+from plait.data.bits import NONE
+from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.word_hashes import CONTEXT, SEPARATOR, Folding, fed_character, hash_words, hashed
 from plait.errors import ModelError
 
 Tokenization = Literal["space", "punctuation", "character", "sentencepiece"]
@@ -26,11 +27,10 @@ AnyTokenization = Literal["space", "punctuation", "character", "sentencepiece", 
 """Or words: runs of letters and digits."""
 
 _FULL_STOP = "."
-_SEPARATOR, _CONTEXT = -1, -2  # entries of a fold table that are no characters
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _SPREAD = np.uint64(0xCBF29CE484222325)
-_SHIFT, _EIGHT = np.uint64(32), np.uint64(8)
+_SHIFT = np.uint64(32)
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,11 @@ class Shingling:
             texts = texts.str.replace_all(self.ignored, "")
         if self.tokenization == "sentencepiece":
             return _pieces(texts, self.model or "")
-        kind = self.tokenization
-        hashes, starts, odd = _tokens(*buffers(texts), *_tables(kind, lower))
+        hashes, starts, odd = _tokens(texts, self.tokenization, lower)
         if not odd.any():
             return hashes, starts
         rows = np.flatnonzero(odd)
-        lowered = texts.gather(rows).str.to_lowercase()
-        again, at, _ = _tokens(*buffers(lowered), *_tables(kind, False))
+        again, at, _ = _tokens(texts.gather(rows).str.to_lowercase(), self.tokenization, False)
         return _spliced(hashes, starts, rows, again, at)
 
 
@@ -110,22 +108,28 @@ def windows(tokens: np.ndarray, at: np.ndarray, size: int) -> tuple[np.ndarray, 
     return _windows(tokens, at, size, starts), starts
 
 
-@lru_cache(maxsize=8)
-def _tables(separators: str, lower: bool) -> tuple[np.ndarray, int]:
-    """What each code point becomes, int32 ``[1114112]``, and how tokens end.
+def _tokens(texts: pl.Series, kind: str, lower: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hashes of tokens, where each text's start, and which texts hold characters that fold by context."""
+    folding = _folding(kind, lower)
+    if kind in ("space", "word"):
+        found = hash_words(*buffers(texts), folding)
+        return found.hashes, found.starts, found.by_context
+    return _single_tokens(*buffers(texts), folding.fold, kind == "character")
 
-    0: at separators; 1: at separators, and empty ones are kept; 2: after each character.
-    """
+
+@lru_cache(maxsize=8)
+def _folding(kind: str, lower: bool) -> Folding:
+    """What each code point becomes; none is special."""
     fold = characters.lower().copy() if lower else np.arange(len(characters.lower()), dtype=np.int32)
     if lower:
-        fold[(characters.classes() & characters.CONTEXT) != 0] = _CONTEXT
-    if separators == "space":
-        fold[(characters.classes() & characters.BLANK) != 0] = _SEPARATOR
-    elif separators == "word":
-        fold[(characters.classes() & characters.ALNUM) == 0] = _SEPARATOR
-    elif separators == "punctuation":
-        fold[_punctuation()] = _SEPARATOR
-    return fold, {"punctuation": 1, "character": 2}.get(separators, 0)
+        fold[(characters.classes() & characters.CONTEXT) != 0] = CONTEXT
+    if kind == "space":
+        fold[(characters.classes() & characters.BLANK) != 0] = SEPARATOR
+    elif kind == "word":
+        fold[(characters.classes() & characters.ALNUM) == 0] = SEPARATOR
+    elif kind == "punctuation":
+        fold[_punctuation()] = SEPARATOR
+    return Folding(fold, np.zeros(len(fold), np.bool_))
 
 
 @cache
@@ -162,50 +166,32 @@ def _pieces(texts: pl.Series, model: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _tokens(
-    data: np.ndarray, starts: np.ndarray, fold: np.ndarray, ends: int
+def _single_tokens(
+    data: np.ndarray, starts: np.ndarray, fold: np.ndarray, each: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hashes of tokens, where each text's start, and which texts hold characters that fold by context."""
+    """The same for ``each`` character alone, or for what stands between separators, be it empty."""
     n = len(starts) - 1
     at, odd = np.zeros(n + 1, np.int64), np.zeros(n, np.bool_)
-    of = np.zeros(128, np.uint64)
-    for b in range(128):
-        of[b] = np.uint64(fold[b] + 1) if fold[b] >= 0 else NOTHING
-    most = most_words(data, starts[0], starts[n]) if ends == 0 else starts[n] - starts[0]
-    out = np.empty(most + n + 1, np.uint64)
+    out = np.empty(starts[n] - starts[0] + n, np.uint64)
     k = 0
     for d in range(n):
         i, end = starts[d], starts[d + 1]
-        h = NOTHING
+        h = waiting = length = NONE
         while i < end:
-            b = data[i]
-            if b < 0x80:
-                # No branches: where tokens end cannot be guessed. What is written is left behind only there.
-                byte = of[b]
-                i += 1
-                out[k] = h
-                k += np.int64(byte == NOTHING) & np.int64((h != NOTHING) | (ends == 1))
-                h = (h + (h << _EIGHT) + byte) & (NOTHING - np.uint64(byte != NOTHING))
-            else:
-                c = np.int64(fold[point(data, i)])
-                i += width(b)
-                if c == _CONTEXT:
-                    odd[d] = True
-                elif c >= 0:
-                    h = fed_character(h, c)
-                else:
-                    out[k] = h
-                    k += np.int64((h != NOTHING) | (ends == 1))
-                    h = NOTHING
-            if ends == 2:
-                out[k] = h
-                k += np.int64(h != NOTHING)
-                h = NOTHING
-        out[k] = h
-        k += np.int64((h != NOTHING) | (ends == 1))
+            c = np.int64(fold[point(data, i)])
+            i += width(data[i])
+            if c == CONTEXT:
+                odd[d] = True
+            elif c != SEPARATOR:
+                h, waiting, length = fed_character(h, waiting, length, c)
+            if c == SEPARATOR or each:
+                out[k] = hashed(h, waiting, length)
+                k += 1
+                h = waiting = length = NONE
+        if not each:
+            out[k] = hashed(h, waiting, length)
+            k += 1
         at[d + 1] = k
-    for j in range(k):
-        out[j] = mixed(out[j])
     return out[:k], at, odd
 
 
