@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -18,7 +20,8 @@ SPECIAL = "".join(map(chr, special_points()))
 # Pieces of many lengths, so that words lie before, across and behind every border of 8, 16 and 64 bytes.
 pieces = st.one_of(
     st.text(st.sampled_from("abXYZ"), max_size=70),
-    st.sampled_from([" ", "  ", "\n", "\t", "\xa0", "\u3000", ".", ",'", "1", "é", "語", "😀", "Ⱥ", "Г", "Ⓜ", "Σ", "İ", "\0"]),
+    st.sampled_from([" ", "  ", "\n", "\t", "\xa0", "\u3000", ".", ",'", "1", "é", "語", "😀", "\0"]),
+    st.sampled_from(["Ⱥ", "Г", "Ⓜ", "Σ", "İ"]),
 )
 texts = st.lists(st.lists(pieces, max_size=30).map("".join), min_size=1, max_size=4)
 
@@ -28,7 +31,7 @@ def hashes_of(strings: list[str]) -> list[int]:
 
 
 def per_text(hashes: np.ndarray, starts: np.ndarray) -> list[list[int]]:
-    return [hashes[a:b].tolist() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [hashes[a:b].tolist() for a, b in pairwise(starts)]
 
 
 @settings(deadline=None, max_examples=300)
@@ -59,7 +62,7 @@ def test_there_is_room_for_words_that_no_blank_parts(text):
 
 
 def test_texts_in_the_middle_of_a_buffer_are_read_alone():
-    raw = b"before\xff" + "eins zwei".encode() + b"x" * 200
+    raw = b"before\xff" + b"eins zwei" + b"x" * 200
     plain = Folding(np.arange(0x110000, dtype=np.int32), np.zeros(0x110000, np.bool_))
     plain.fold[32] = SEPARATOR
     found = hash_words(np.frombuffer(raw, np.uint8), np.array([7, 11, 11, 16]), plain)
