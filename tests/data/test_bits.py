@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plait.data.bits import among, end_of, lowest, ones, past
-from plait.data.utf8 import compiled
+from plait.data.loops import compiled
 
 
 @compiled

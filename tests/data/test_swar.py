@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plait.data.loops import compiled
 from plait.data.swar import below, eight, equal, first, put_eight
-from plait.data.utf8 import compiled
 
 
 @compiled

@@ -80,6 +80,7 @@ _IMPORT = re.compile(
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
+@cache
 def _source_file(module: str) -> Path | None:
     """The Python file of a module; ``None`` for what is no module or has no source. Imports nothing."""
     top, *rest = module.split(".")

@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from plait.data.utf8 import compiled, inlined, instructions
+from plait.data.loops import compiled, inlined, instructions
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)

@@ -252,7 +252,7 @@ def execute(
         UsageError: An operation is not known.
         DataError: There is no row.
     """
-    from plait.data.utf8 import compiling
+    from plait.data.loops import compiling
 
     folder.mkdir(parents=True, exist_ok=True)
     tell = on_progress or (lambda _what, _done, _total: None)

@@ -15,9 +15,10 @@ import numpy as np
 
 from plait.data import characters, word_hashes
 from plait.data.bits import among, ones, past
+from plait.data.loops import compiled
 from plait.data.ngrams import character_repetition, character_repetition_bound, repetition, repetition_bound
 from plait.data.swar import HIGH, below, eight
-from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.utf8 import buffers, point, starts_of, width
 from plait.data.word_hashes import CONTEXT, SEPARATOR, Folding
 
 if TYPE_CHECKING:

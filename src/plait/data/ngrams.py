@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plait.data.loops import compiled
 from plait.data.swar import eight
-from plait.data.utf8 import buffers, compiled, point, width
+from plait.data.utf8 import buffers, point, width
 
 if TYPE_CHECKING:
     import polars as pl

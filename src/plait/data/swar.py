@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 
 from plait.data.bits import zeros_below
-from plait.data.utf8 import inlined, instructions
+from plait.data.loops import inlined, instructions
 
 ONES = np.uint64(0x0101010101010101)
 HIGH = np.uint64(0x8080808080808080)

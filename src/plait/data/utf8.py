@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
-from numba.core import event
-from numba.extending import intrinsic
+
+from plait.data.loops import inlined
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,42 +29,6 @@ def starts_of(lengths: np.ndarray) -> np.ndarray:
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A loop compiled by Numba: cached on disk, without the interpreter's lock."""
-    return cast("Callable[..., Any]", njit(function, cache=True, nogil=True))
-
-
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A small function of compiled loops, put in place of each call: passing an array costs more than using it."""
-    return cast("Callable[..., Any]", njit(function, cache=True, nogil=True, forceinline=True))
-
-
-def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of compiled loops, given as the instructions it stands for."""
-    return cast("Callable[..., Any]", intrinsic(function))
-
-
-@contextmanager
-def compiling(tell: Callable[[], None]) -> Generator[None]:
-    """Calls ``tell`` when the first loop is compiled rather than found on disk, as after an installation."""
-    with event.install_listener("numba:compile", _First(tell)):
-        yield
-
-
-class _First(event.Listener):
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell: Callable[[], None] | None = tell
-
-    def on_start(self, event: Any) -> None:
-        del event
-        if self._tell is not None:
-            self._tell()
-            self._tell = None
-
-    def on_end(self, event: Any) -> None:
-        pass
 
 
 @inlined

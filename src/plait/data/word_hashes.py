@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from plait.data.bits import ALL, LAST, NONE, ONE, among, end_of, lowest, ones, past
+from plait.data.loops import compiled, inlined
 from plait.data.swar import HIGH, below, eight
-from plait.data.utf8 import compiled, inlined, point, width
+from plait.data.utf8 import point, width
 
 SEPARATOR, CONTEXT = -1, -2
 """Entries of a `Folding` that are no characters: what parts words; what is folded by its context, which others do."""

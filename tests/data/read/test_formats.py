@@ -136,6 +136,13 @@ def test_html_as_a_reader_sees_it():
     assert text_of(b"", ".html") == ""
 
 
+def test_html_of_any_nesting_reads_as_what_is_less_deep():
+    page, deep = "<p>one <b>two</b><ul><li>3<li>4</ul>" * 2_000, "<div><i>" * 400
+    assert text_of((deep + page).encode(), ".html") == text_of(page.encode(), ".html")
+    # Half a minute by a parser that looks through all open elements at every tag.
+    assert text_of(b"<div><b>x" * 200_000, ".html") == "\n".join("x" * 200_000)
+
+
 def test_pdf():
     pytest.importorskip("pypdf")
     assert text_of(pdf("Hello there"), ".pdf") == "Hello there"

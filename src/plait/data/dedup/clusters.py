@@ -21,8 +21,8 @@ import numpy as np
 
 from plait.data.dedup.groups import Groups, Spill
 from plait.data.dedup.sets import SETS_AT_ONCE, SetStore, fill, room_for, shared_with
+from plait.data.loops import compiled
 from plait.data.op import Decision
-from plait.data.utf8 import compiled
 
 
 class Candidates:

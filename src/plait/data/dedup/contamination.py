@@ -12,7 +12,8 @@ import polars as pl
 
 from plait.data.dedup.groups import ascending
 from plait.data.dedup.tokens import AnyTokenization, Shingling, windows
-from plait.data.utf8 import compiled, starts_of
+from plait.data.loops import compiled
+from plait.data.utf8 import starts_of
 from plait.errors import DataError
 
 NOWHERE = -1

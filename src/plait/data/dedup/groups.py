@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.data.utf8 import compiled
+from plait.data.loops import compiled
 
 if TYPE_CHECKING:
     from plait.data.op import Rows

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plait.data.dedup.signatures import fold_bands
-from plait.data.utf8 import compiled, starts_of
+from plait.data.loops import compiled
+from plait.data.utf8 import starts_of
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from plait.data import characters
 from plait.data.dedup.tokens import distinct
-from plait.data.utf8 import buffers, compiled, point, width
+from plait.data.loops import compiled
+from plait.data.utf8 import buffers, point, width
 
 if TYPE_CHECKING:
     from plait.data.op import Rows

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from plait.data.utf8 import compiled
+from plait.data.loops import compiled
 
 if TYPE_CHECKING:
     import polars as pl

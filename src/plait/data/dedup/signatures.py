@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.data.utf8 import compiled
+from plait.data.loops import compiled
 from plait.errors import UsageError
 
 _SEED = 42

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plait.data.dedup.clusters import join, root_of
-from plait.data.utf8 import compiled, starts_of
+from plait.data.loops import compiled
+from plait.data.utf8 import starts_of
 
 if TYPE_CHECKING:
     import polars as pl

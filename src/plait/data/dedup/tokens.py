@@ -15,7 +15,8 @@ import polars as pl
 from plait.core.optional import require
 from plait.data import characters
 from plait.data.bits import NONE
-from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.loops import compiled
+from plait.data.utf8 import buffers, point, starts_of, width
 from plait.data.word_hashes import CONTEXT, SEPARATOR, Folding, fed_character, hash_words, hashed
 from plait.errors import ModelError
 

@@ -9,6 +9,7 @@ import zipfile
 from typing import Any
 
 from plait.core.optional import require
+from plait.data.html_pieces import cheap, is_deep, pieces
 
 _MOST_UNPACKED = 256 << 20
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s{0,9}=\s{0,9}["']?\s{0,9}([\w.:-]{1,40})""", re.IGNORECASE)
@@ -85,7 +86,16 @@ def _html(data: bytes) -> str:
         codecs.lookup(encoding)
     except LookupError as error:
         raise Unreadable("unknown declared encoding") from error
-    tree: Any = parser.LexborHTMLParser(_decoded(data, encoding))
+    html = _decoded(data, encoding)
+    # A parser takes time by the square of the nesting; text does not depend on it.
+    parts = pieces(html, _PARAGRAPHS.split(", ")) if not cheap(html) and is_deep(html) else [html]
+    text = "".join(_marked(parser.LexborHTMLParser(part)) for part in parts)
+    text = _BREAKS.sub(lambda found: "\n\n" if _PARAGRAPH in found[0] else "\n", _BLANKS.sub(" ", text))
+    return text.translate({ord(mark): blank for blank, mark in _KEPT.items()}).strip()
+
+
+def _marked(tree: Any) -> str:
+    """All text that is seen, with marks where lines and paragraphs end."""
     for node in tree.css(_HIDDEN):
         node.decompose()
     for node in tree.css("pre, textarea"):
@@ -94,9 +104,7 @@ def _html(data: bytes) -> str:
         for node in tree.css(selector):
             node.insert_before(mark)
             node.insert_after(mark)
-    text = _BLANKS.sub(" ", tree.body.text(deep=True)) if tree.body is not None else ""
-    text = _BREAKS.sub(lambda found: "\n\n" if _PARAGRAPH in found[0] else "\n", text)
-    return text.translate({ord(mark): blank for blank, mark in _KEPT.items()}).strip()
+    return tree.body.text(deep=True) if tree.body is not None else ""
 
 
 def _pdf(data: bytes) -> str:

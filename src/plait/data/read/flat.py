@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from plait.data.loops import compiled
 from plait.data.read.records import column_of
 from plait.data.swar import HIGH, below, eight, equal, first, put_eight
-from plait.data.utf8 import compiled
 
 _BLANK, _TAKEN, _LEFT, _UNWANTED = 0, 1, 2, 3  # lines
 _ABSENT, _NULL, _TEXT, _ESCAPED, _SCALAR = 0, 1, 2, 3, 4  # values

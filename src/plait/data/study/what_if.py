@@ -17,11 +17,11 @@ import numpy as np
 import polars as pl
 
 from plait.data.batch import Batch
+from plait.data.loops import compiled
 from plait.data.op import Filter, RangeFilter
 from plait.data.study.criteria import Criterion, pick, thresholds, with_bounds
 from plait.data.study.facts import Fact
 from plait.data.study.table import StatsTable
-from plait.data.utf8 import compiled
 from plait.errors import UsageError
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from plait.data.loops import compiled
 from plait.data.op import Cost, Need
 from plait.data.ops.clean.removal import PatternMapper
 from plait.data.ops.clean.splice import rewrite_where, without
-from plait.data.utf8 import buffers, compiled
+from plait.data.utf8 import buffers
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plait.data.loops import compiled
 from plait.data.ops.clean.mojibake import ASK, ENTITY, SIMPLE
 from plait.data.swar import HIGH, below, eight, equal
-from plait.data.utf8 import compiled, point, starts_of, width
+from plait.data.utf8 import point, starts_of, width
 
 if TYPE_CHECKING:
     from plait.data.ops.clean.mojibake import Tables

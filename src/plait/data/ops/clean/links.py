@@ -10,11 +10,12 @@ import polars as pl
 
 from plait.core.cache import kept_tables
 from plait.core.hashing import hash_code
+from plait.data.loops import compiled
 from plait.data.op import Cost, Need
 from plait.data.ops.clean.removal import PatternMapper
 from plait.data.ops.clean.splice import without
 from plait.data.swar import HIGH, ONES, below, eight, equal, first
-from plait.data.utf8 import buffers, compiled, point, width
+from plait.data.utf8 import buffers, point, width
 
 
 class CleanLinksMapper(PatternMapper):

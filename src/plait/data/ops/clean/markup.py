@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 
 from plait.core.optional import require
+from plait.data.html_pieces import cheap, pieces
 from plait.data.op import Cost, Mapper, Need
-from plait.data.ops.clean.pieces import cheap, pieces
 from plait.data.ops.clean.splice import rewrite_where
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class CleanHtmlMapper(Mapper):
 
     Source: Data-Juicer 1.6.1, ``clean_html_mapper`` (selectolax, its lexbor parser). Texts without markup are not
     parsed: an HTML parser takes nothing from them but blanks at the start. Long texts are parsed in pieces
-    (`plait.data.ops.clean.pieces`), so that no nesting makes them slow.
+    (`plait.data.html_pieces`), so that no nesting makes them slow.
     """
 
     cost: ClassVar[Cost] = "python"

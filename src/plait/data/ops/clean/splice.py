@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from plait.data.utf8 import compiled
+from plait.data.loops import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

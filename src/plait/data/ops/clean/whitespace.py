@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from plait.data.characters import BLANK, classes
+from plait.data.loops import compiled
 from plait.data.op import Cost, Mapper, Need
 from plait.data.ops.clean.splice import strings
 from plait.data.swar import HIGH, eight, equal, first, put_eight
-from plait.data.utf8 import buffers, compiled, point, width
+from plait.data.utf8 import buffers, point, width
 
 if TYPE_CHECKING:
     import polars as pl

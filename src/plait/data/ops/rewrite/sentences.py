@@ -11,10 +11,11 @@ from pydantic import model_validator
 
 from plait.data.batch import session
 from plait.data.characters import BLANK, CONTEXT, classes, lower
+from plait.data.loops import compiled
 from plait.data.op import Cost, Mapper, Need
 from plait.data.ops.clean.splice import strings
 from plait.data.ops.rewrite.trusted import compile_lambda, require_trust
-from plait.data.utf8 import buffers, compiled, point, width
+from plait.data.utf8 import buffers, point, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from plait.data.loops import compiled
 from plait.data.op import Cost, Mapper, Need
 from plait.data.ops.clean.splice import strings
-from plait.data.utf8 import buffers, compiled, point, width
+from plait.data.utf8 import buffers, point, width
 
 if TYPE_CHECKING:
     import polars as pl

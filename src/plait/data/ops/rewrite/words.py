@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from plait.data.characters import SPECIAL, classes
+from plait.data.loops import compiled
 from plait.data.op import Cost, Mapper, Need
 from plait.data.ops.clean.splice import strings
-from plait.data.utf8 import buffers, compiled, point, starts_of, width
+from plait.data.utf8 import buffers, point, starts_of, width
 
 if TYPE_CHECKING:
     import polars as pl

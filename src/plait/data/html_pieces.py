@@ -9,6 +9,8 @@ thousand tags at a time, without attributes.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection
 
 SHORT, SHORTER = 65_536, 8_192
 """Characters below which no page takes long: with a few formatting elements that differ, and with any."""
@@ -21,6 +23,11 @@ PIECE_TAGS = 2_000
 LONGEST_PIECE_TAGS = 4 * PIECE_TAGS
 """Tags after which it is cut in any case."""
 
+DEEPEST = 256
+"""Elements that may lie in each other in a page that is parsed as it is; pages that people read have some dozens."""
+LONGEST_TAG = 65_536
+"""Characters of a tag in such a page."""
+
 LONGEST_ASIDE = 1_024
 """Characters of a comment or a script that may stand after an element in which a parser could see it as tags."""
 
@@ -30,6 +37,10 @@ _RAW_END["plaintext"] = re.compile(r"(?!)")
 _ARRANGING = frozenset({"math", "select", "svg", "table", "template"})
 _DOUBTFUL = frozenset({"frameset", "math", "select", "svg", "template"})
 _LEAVES_SVG = re.compile(r"color|face|size", re.IGNORECASE)
+
+_VOID = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr")
+_ENDED_BY_THE_NEXT = ("dd", "dt", "li", "option", "p", "rp", "rt", "tbody", "td", "tfoot", "th", "thead", "tr")
+_NOT_NESTED = frozenset({*_VOID, *_ENDED_BY_THE_NEXT})
 
 _FORMATTING = re.compile(r"<(?:b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)[\t\n\f\r /]", re.IGNORECASE)
 
@@ -62,13 +73,45 @@ def cheap(html: str) -> bool:
     return len(html) <= SHORTER or (len(html) <= SHORT and len(_FORMATTING.findall(html)) <= FORMATTING)
 
 
-def pieces(html: str) -> list[str]:
+def is_deep(html: str) -> bool:
+    """Whether more elements may lie in each other, or a tag is longer, than in pages that people read.
+
+    Example:
+        >>> is_deep("<p>one<p>two" * 1000), is_deep("<div><p>one" * 1000)
+        (False, True)
+    """
+    still_open = Counter[str]()
+    depth = at = 0
+    while found := _TOKEN.search(html, at):
+        at = found.end()
+        name = (found["name"] or "").lower()
+        if at - found.start() > LONGEST_TAG:
+            return True
+        if not found["slash"] and name in _RAW_END:
+            end = _RAW_END[name].search(html, at)
+            at = end.start() if end else len(html)
+        elif found["slash"] and still_open[name]:
+            still_open[name] -= 1
+            depth -= 1
+        elif name and not found["slash"] and name not in _NOT_NESTED:
+            still_open[name] += 1
+            depth += 1
+            if depth > DEEPEST:
+                return True
+    return False
+
+
+def pieces(html: str, before: Collection[str] | None = None) -> list[str]:
     """A page without its attributes, cut into pieces whose texts, one after the other, are the text of the page.
 
     Text that the standard moves or leaves out stays where it is written if it stands more than `LONGEST_PIECE_TAGS`
     tags into the table, select, template, svg or math element that is the reason. A page of fewer than `WHOLE_TAGS`
     tags is one piece. Where a script, style, title or textarea is an element like others (in svg, math, frameset), a
     comment in it that reaches over its end may come out differently.
+
+    Args:
+        html: The page.
+        before: Elements before which it is cut, where there is one in time; any when not given.
 
     Example:
         >>> pieces('<p class="a">one <b id=b>two</b>')
@@ -93,7 +136,8 @@ def pieces(html: str) -> list[str]:
         unsure = doubtful and len(aside) > LONGEST_ASIDE
         if unsure:
             needed.append(len(out))
-        if unsure or since > LONGEST_PIECE_TAGS or (since > PIECE_TAGS and not inside):
+        good = not inside and (before is None or (opens and name in before))
+        if unsure or since > LONGEST_PIECE_TAGS or (since > PIECE_TAGS and good):
             cuts.append(len(out))
             since, inside, doubtful = count, 0, False
         if name:

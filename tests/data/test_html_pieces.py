@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plait.data.ops.clean import pieces as module
+from plait.data import html_pieces as module
+from plait.data.html_pieces import DEEPEST, cheap, is_deep, pieces
 from plait.data.ops.clean.markup import CleanHtmlMapper
-from plait.data.ops.clean.pieces import cheap, pieces
 
 lexbor = pytest.importorskip("selectolax.lexbor")
 
@@ -127,3 +127,34 @@ def test_what_is_parsed_whole_is_soon_done() -> None:
 def test_nested_text_is_all_there() -> None:
     html = "".join(f"<div>{i} " for i in range(100_000))
     assert CleanHtmlMapper().rewrite_texts([html]) == ["".join(f"{i} " for i in range(100_000))]
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>one<br><img>" * 5_000,
+        "<ul>" + "<li>one" * 5_000,
+        "<table>" + "<tr><td>1<td>2" * 5_000,
+        "<div><b>one</b></div>" * 5_000,
+        "<!-- <div> -->" * 5_000,
+        "<script>" + "<div>" * 5_000 + "</script>",
+        "<div>" * DEEPEST + "</div>" * DEEPEST,
+    ],
+)
+def test_pages_that_people_read_are_not_deep(html: str) -> None:
+    assert not is_deep(html)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<div>" * (DEEPEST + 1),
+        "<b><p>one" * 300,
+        "<b></i>" * 300,  # an end of what is not open ends nothing
+        "<ul><li>one" * 300,
+        "<div><object></div>" * 300,
+        "<p " + "a=1 " * 20_000 + ">",
+    ],
+)
+def test_what_takes_a_parser_long_is_deep(html: str) -> None:
+    assert is_deep(html)
