@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, cast
 
 from numba import njit
@@ -11,6 +14,24 @@ from numba.core import caching, config, event
 from numba.extending import intrinsic
 
 from plait.core.hashing import hash_code
+
+
+@contextmanager
+def _taken_for_imported(name: str) -> Generator[None]:
+    if "scipy" not in sys.modules or name in sys.modules:
+        yield
+        return
+    sys.modules[name] = ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+# Before the first loop Numba imports SciPy's linear algebra, a tenth of a second, to see whether it is there; and again
+# where a loop multiplies matrices, as ours do not.
+with _taken_for_imported("scipy.linalg.cython_blas"):
+    importlib.import_module("numba.np.arraymath")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
