@@ -49,13 +49,14 @@ def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
     return cast("Callable[..., Any]", intrinsic(function))
 
 
-def _loop(function: Callable[..., Any], *, forceinline: bool = False) -> Callable[..., Any]:
+def _loop(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+    # An option that is given, be it False, holds for all that the loop calls.
     settings: Any = config
     make: Any = njit
     chosen = settings.CACHE_LOCATOR_CLASSES
     settings.CACHE_LOCATOR_CLASSES = chosen or ",".join(f"{__name__}.{one.__name__}" for one in _PLACES)
     try:
-        return make(function, cache=True, nogil=True, forceinline=forceinline)
+        return make(function, cache=True, nogil=True, **options)
     finally:
         settings.CACHE_LOCATOR_CLASSES = chosen
 

@@ -10,11 +10,11 @@ import polars as pl
 
 from plait.core.cache import kept_tables
 from plait.core.hashing import hash_code
-from plait.data.loops import compiled
+from plait.data.bits import ONE, among, lowest
+from plait.data.loops import compiled, inlined
 from plait.data.op import Cost, Need
 from plait.data.ops.clean.removal import PatternMapper
 from plait.data.ops.clean.splice import without
-from plait.data.swar import HIGH, ONES, below, eight, equal, first
 from plait.data.utf8 import buffers, point, width
 
 
@@ -43,7 +43,7 @@ class CleanLinksMapper(PatternMapper):
 
 _SPACE, _LETTER, _WORD, _DIGIT, _HOST, _PUNCTUATION, _BREAK = 1, 2, 4, 8, 16, 32, 64
 _SLASH, _COLON, _W = b"/:w"
-_CASE, _LAST, _ONE, _EIGHT = ONES * np.uint64(0x20), np.uint64(1 << 63), np.uint64(1), np.uint64(8)
+_LAST = np.uint64(1 << 63)
 _END_PUNCTUATION = "`!()[]{};:'\".,<>?«»“”‘’"
 
 
@@ -84,33 +84,28 @@ def _breaks() -> np.ndarray:
     return breaks
 
 
-@compiled
+@inlined
 def _marks(data: np.ndarray, i: int) -> Any:
-    """Which of the eight bytes from ``i`` on are a slash, a colon with no blank after it, or a w with another after it.
+    """Which of the 64 bytes from ``i`` on are a slash, a colon with no blank after it, or a w with another after it.
 
-    What the next eight bytes decide is marked.
+    What the next 64 decide is marked.
     """
-    if i + 8 > len(data):
-        return HIGH
-    x = eight(data, i)
-    w = equal(x | _CASE, _W)
-    filled = HIGH & ~below(x, 33)
-    return equal(x, _SLASH) | (equal(x, _COLON) & (filled >> _EIGHT | _LAST)) | (w & (w >> _EIGHT | _LAST))
+    w = among(data, i, _W, _W) | among(data, i, _W - 32, _W - 32)
+    colon = among(data, i, _COLON, _COLON) & ~(among(data, i, 0, 32) >> ONE)
+    return among(data, i, _SLASH, _SLASH) | colon | (w & (w >> ONE | _LAST))
 
 
 @compiled
 def _runs(data: np.ndarray, starts: np.ndarray, breaks: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """Runs without ASCII blanks and angle brackets that may hold a link, int64 ``[runs, 2]``, ascending."""
-    some = 0
-    for i in range(starts[0], starts[-1], 8):
-        some += 8 if _marks(data, i) else 0
-    found = np.empty((some, 2), np.int64)
+    # Runs have breaks between them; pages never written to cost nothing.
+    found = np.empty(((starts[-1] - starts[0]) // 2 + len(starts), 2), np.int64)
     n, d, end = 0, 0, starts[0]
-    for i in range(starts[0], starts[-1], 8):
+    for i in range(starts[0], starts[-1], 64):
         marks = _marks(data, i)
         while marks:
-            at = i + first(marks)
-            marks &= marks - _ONE
+            at = i + lowest(marks)
+            marks &= marks - ONE
             if at < end or at >= starts[-1]:
                 continue
             while starts[d + 1] <= at:
