@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--mb", type=float, default=200, help="size of the corpus in 10^6 bytes")
     parser.add_argument("--corpus", type=Path, help="another corpus of the same form")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-data"), help="folder for corpora and outputs")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5, help="of ours; short runs vary most")
     parser.add_argument("--peer-repeats", type=int, default=1)
     parser.add_argument("--peers", default="py-data-juicer,datatrove", help="which to run; empty for none")
     parser.add_argument("--sizes", default="", help="sizes in MB, ascending: measures growth instead")

@@ -27,6 +27,17 @@ LAST = np.uint64(63)
 """To move the bit of the last byte to the place of the first."""
 
 
+def runs_of(chosen: np.ndarray) -> np.ndarray:
+    """First and last byte of each run of those chosen, bool ``[bytes]``, as `among` takes them: int64 ``[runs, 2]``.
+
+    Example:
+        >>> runs_of(np.array([False, True, True, False, True])).tolist()
+        [[1, 2], [4, 4]]
+    """
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).reshape(-1, 2)
+    return edges - np.array([0, 1])
+
+
 @instructions
 def zeros_below(typing: Any, bits: Any) -> Any:
     """How many bits are zero before the lowest that is one."""

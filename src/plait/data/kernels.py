@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plait.data import characters, word_hashes
-from plait.data.bits import among, ones, past
+from plait.data.bits import NONE, ONE, among, lowest, ones, past, runs_of
 from plait.data.loops import compiled
 from plait.data.ngrams import character_repetition, character_repetition_bound, repetition, repetition_bound
-from plait.data.swar import HIGH, below, eight
 from plait.data.utf8 import buffers, point, starts_of, width
 from plait.data.word_hashes import CONTEXT, SEPARATOR, Folding
 
@@ -45,9 +44,8 @@ _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
 _ONE = np.uint64(1)
-_BYTE, _EIGHT = np.uint64(0xFF), np.uint64(8)
 _SPACE = 32
-_AT_ONCE = 60_000  # bytes
+_LINE_END = 4  # the bit of `plait.data.characters.LINE_END`
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Words:
 def scan(texts: pl.Series) -> Scan:
     """All counts of characters and lines, from one pass."""
     data, starts = buffers(texts)
-    return Scan(*_scan(data, starts, characters.classes()))
+    return Scan(*_scan(data, starts, characters.classes(), _runs_of_classes()))
 
 
 def words(texts: pl.Series) -> Words:
@@ -174,61 +172,60 @@ def _lower_by_context(data: np.ndarray, starts: np.ndarray, rows: np.ndarray, fo
     found.hashes[places] = hash_strings(exact)
 
 
+@cache
+def _runs_of_classes() -> np.ndarray:
+    """Runs of ASCII of each bit of `plait.data.characters.classes`: first byte, last byte, bit; int64 ``[runs, 3]``."""
+    ascii_classes = characters.classes()[:0x80]
+    runs = [(bit, runs_of((ascii_classes >> bit & 1).astype(np.bool_))) for bit in range(5)]
+    return np.concatenate([np.insert(some, 2, bit, axis=1) for bit, some in runs])
+
+
 @compiled
-def _scan(data: np.ndarray, starts: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, ...]:
+def _scan(data: np.ndarray, starts: np.ndarray, classes: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, ...]:
     n = len(starts) - 1
     chars, lines, longest = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    # The four counts side by side in one number, 16 bits each; emptied before one can run over.
-    sums = np.zeros((4, n), np.int64)
-    counts = np.zeros(256, np.uint64)
-    for kind in range(256):
-        for bit in range(4):
-            counts[kind] |= np.uint64((kind >> bit) & 1) << np.uint64(16 * bit)
-    of = counts[classes[:128]]
+    counts = np.zeros((n, 5), np.int64)  # the last is not asked for: lines end otherwise than characters of a kind
+    sums = np.empty(len(runs), np.uint64)
     for d in range(n):
-        i, end = starts[d], starts[d + 1]
-        c_chars = c_lines = line = most = 0
+        end = starts[d + 1]
+        c_chars = c_lines = line = most = 0  # line: characters before the line
         after_return = False
-        while i < end:
-            some = np.uint64(0)
-            stop = min(end, i + _AT_ONCE)
-            while i < stop:
-                if i + 8 <= stop:
-                    x = eight(data, i)
-                    if (below(x, _SPACE) | (x & HIGH)) == 0:
-                        for _ in range(8):
-                            some += of[x & _BYTE]
-                            x >>= _EIGHT
-                        i += 8
-                        c_chars += 8
-                        line += 8
-                        after_return = False
-                        continue
-                b = data[i]
-                if b < 0x80:
-                    kind = classes[b]
-                    i += 1
-                else:
-                    kind = classes[point(data, i)]
-                    i += width(b)
-                some += counts[kind]
-                c_chars += 1
-                if kind & 16:
-                    if not (b == 10 and after_return):
-                        c_lines += 1
-                        most = max(most, line)
-                    after_return = b == 13
-                    line = 0
-                else:
-                    line += 1
-                    after_return = False
-            for bit in range(4):
-                sums[bit, d] += np.int64((some >> np.uint64(16 * bit)) & np.uint64(0xFFFF))
-        if line > 0:
+        sums[:] = NONE
+        for i in range(starts[d], end, 64):
+            inside = ~past(end, i)
+            begins = inside & ~among(data, i, 0x80, 0xBF)
+            line_ends = NONE
+            for r in range(len(runs)):
+                found = among(data, i, runs[r, 0], runs[r, 1]) & inside
+                sums[r] += ones(found)
+                line_ends |= found if runs[r, 2] == _LINE_END else NONE
+            beyond = among(data, i, 0xC0, 0xFF) & inside
+            while beyond:
+                kind = classes[point(data, i + lowest(beyond))]
+                if kind:
+                    for bit in range(4):
+                        counts[d, bit] += (kind >> bit) & 1
+                    if kind >> _LINE_END & 1:
+                        line_ends |= beyond & (~beyond + ONE)
+                beyond &= beyond - ONE
+            while line_ends:
+                place = lowest(line_ends)
+                before = c_chars + np.int64(ones(begins & ((ONE << np.uint64(place)) - ONE)))
+                b = data[i + place]
+                if not (b == 10 and after_return and before == line):
+                    c_lines += 1
+                    most = max(most, before - line)
+                after_return = b == 13
+                line = before + 1
+                line_ends &= line_ends - ONE
+            c_chars += np.int64(ones(begins))
+        for r in range(len(runs)):
+            counts[d, runs[r, 2]] += np.int64(sums[r])
+        if c_chars > line:
             c_lines += 1
-            most = max(most, line)
+            most = max(most, c_chars - line)
         chars[d], lines[d], longest[d] = c_chars, c_lines, most
-    return chars, sums[0], sums[1], sums[2], sums[3], lines, longest
+    return chars, counts[:, 0], counts[:, 1], counts[:, 2], counts[:, 3], lines, longest
 
 
 @compiled

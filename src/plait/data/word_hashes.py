@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.data.bits import ALL, LAST, NONE, ONE, among, end_of, lowest, ones, past
+from plait.data.bits import ALL, LAST, NONE, ONE, among, end_of, lowest, ones, past, runs_of
 from plait.data.loops import compiled, inlined
 from plait.data.swar import HIGH, below, eight
 from plait.data.utf8 import point, width
@@ -40,13 +40,13 @@ class Folding:
     @property
     def separators(self) -> np.ndarray:
         """First and last byte of each run of separators in ASCII, int64 ``[runs, 2]``."""
-        return _runs(self.fold[:0x80] == SEPARATOR)
+        return runs_of(self.fold[:0x80] == SEPARATOR)
 
     @property
     def specials(self) -> np.ndarray:
         """The same of special characters."""
         folded = self.fold[:0x80]
-        return _runs((folded >= 0) & self.special[folded])
+        return runs_of((folded >= 0) & self.special[folded])
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,6 @@ def hash_words(data: np.ndarray, starts: np.ndarray, folding: Folding) -> Hashed
 def hash_strings(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Hashes of whole strings, uint64 ``[strings]``: that of a word, if it is folded already."""
     return _hash_strings(data, starts)
-
-
-def _runs(chosen: np.ndarray) -> np.ndarray:
-    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False)).reshape(-1, 2)
-    return edges - np.array([0, 1])
 
 
 @inlined
