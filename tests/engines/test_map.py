@@ -117,3 +117,35 @@ def test_local_workers_are_reused_and_share_the_processors(monkeypatch):
         assert len({pid for _ in range(3) for pid in engine.map(work.where, range(8))}) <= 2
         expected = str(max(1, len(os.sched_getaffinity(0)) // 2))
         assert engine.map(work.threads, range(2)) == [expected] * 2
+
+
+def test_a_stream_gives_what_a_map_gives(engine):
+    assert list(engine.stream(work.slow_first, iter(range(6)), workers=2)) == list(range(6))
+    assert list(engine.stream(work.square, iter([]))) == []
+    pids = list(engine.stream(work.where, range(12), workers=2))
+    assert os.getpid() not in pids
+    assert len(set(pids)) <= 2
+    big = [np.arange(n * 100_000) for n in range(3)]
+    assert [x.sum() for x in engine.stream(np.cumsum, big)] == [np.cumsum(x).sum() for x in big]
+
+
+def test_a_stream_takes_shards_as_it_goes(engine):
+    taken = []
+    results = engine.stream(work.square, (taken.append(n) or n for n in range(10_000)), workers=2)
+    assert next(results) == 0
+    assert len(taken) < 10_000
+    results.close()
+
+
+def test_a_failing_shard_of_a_stream_is_named(engine):
+    with pytest.raises(EngineError, match=r"shard 2( of 5)? failed: ValueError: bad value 2") as caught:
+        list(engine.stream(work.fail_at_two, range(5), workers=2))
+    assert 'raise ValueError(f"bad value {x}")' in str(caught.value.__cause__)
+    assert list(engine.stream(work.square, [3])) == [9]
+
+
+def test_a_shard_of_a_stream_whose_worker_died_is_named_and_the_engine_goes_on(engine):
+    with pytest.raises(EngineError, match=r"the worker running shard \d( of 3)? died") as caught:
+        list(engine.stream(work.die, [(i, "SIGKILL") for i in range(3)]))
+    assert caught.value.code == "engine.worker-died"
+    assert list(engine.stream(work.square, range(4))) == [0, 1, 4, 9]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -241,7 +241,7 @@ def execute(
         blocks: The input, in order; each is one chunk.
         folder: Where results are kept; what is in it already is used again.
         engine: Runs the chunks: ``local`` in threads (in processes, if an operation runs Python row by row), any
-            other engine by its `map`.
+            other engine by its `stream`.
         quarantine: Where records go that cannot be read.
         workers: How many processors to keep busy; as many as the engine has when not given.
         study: Measure every number of every row, so that other thresholds can be tried without running again.
@@ -368,8 +368,7 @@ def _map(tasks: Iterator[Task], engine: Engine, workers: int | None, *, processe
         # One more than processors: one waits for the interpreter's lock while the others compute without it.
         yield from _in_threads(tasks, at_once + (at_once > 1))
         return
-    while some := list(islice(tasks, 16 * at_once)):
-        yield from engine.map(run_task, some, workers=at_once)
+    yield from engine.stream(run_task, tasks, workers=at_once)
 
 
 def _in_threads(tasks: Iterator[Task], workers: int) -> Iterator[Done]:

@@ -8,7 +8,7 @@ workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -72,6 +72,20 @@ class Engine(Protocol):
             PlaitError: The one the function raised.
             EngineError: Another exception in a shard, or its worker died; names the shard, counted from 0.
                 The other shards are abandoned.
+        """
+        ...
+
+    def stream(self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None = None) -> Iterator[R]:
+        """The same for more shards than are known at once: results come in order of the shards, as they are there.
+
+        Args:
+            function: As for `map`.
+            shards: Taken some at a time.
+            workers: How many run at a time; the engine's own number when not given.
+
+        Raises:
+            PlaitError: The one the function raised.
+            EngineError: Another exception in a shard, or its worker died.
         """
         ...
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -23,6 +24,8 @@ from plait.errors import UsageError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_SHARDS_PER_WORKER = 16  # of a stream, at a time
 
 
 class LocalEngine:
@@ -67,6 +70,13 @@ class LocalEngine:
             return map_here(function, shards, on_done)
         return self._map_apart(plan, shards, min(at_once, len(shards)), on_done)
 
+    def stream(self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None = None) -> Iterator[R]:
+        """See `plait.engines.base.Engine.stream`."""
+        at_once = self.workers if workers is None else at_least_one(workers)
+        waiting = iter(shards)
+        while some := list(islice(waiting, _SHARDS_PER_WORKER * at_once)):
+            yield from self.map(function, some, workers=workers)
+
     def actor(self, cls: Callable[..., Any], *args: Any, restarts: int = 0) -> Mailbox:
         """See `plait.engines.base.Engine.actor`."""
         self._check_open()
@@ -101,11 +111,11 @@ class LocalEngine:
                     message = pack(("run", (shards[index],)), what=shard_name(index, total))
                     child = free.pop()
                     busy[child] = index
-                    with working_on(index, total):
+                    with working_on(shard_name(index, total)):
                         child.send(message)
                 for child in ready(busy):
                     index = busy[child]
-                    with working_on(index, total):
+                    with working_on(shard_name(index, total)):
                         reply = child.receive()
                     del busy[child]
                     free.append(child)

@@ -48,13 +48,13 @@ def shard_name(index: int, total: int) -> str:
 
 
 @contextmanager
-def working_on(index: int, total: int) -> Generator[None]:
+def working_on(shard: str) -> Generator[None]:
     """Turns the death of a worker into an error that names the shard it had."""
     try:
         yield
     except Died as died:
         raise EngineError(
-            f"the worker running {shard_name(index, total)} died: {died}",
+            f"the worker running {shard} died: {died}",
             code="engine.worker-died",
             hint="give it less at a time (smaller shards, fewer workers); "
             "the local engine with workers=1 shows the fault here",

@@ -13,8 +13,9 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -77,29 +78,49 @@ class RayEngine:
         on_done: OnDone | None = None,
     ) -> list[R]:
         """See `plait.engines.base.Engine.map`."""
+        total = len(shards)
+        results: list[Any] = [None] * total
+        replies = self._replies(function, shards, workers=workers, name=lambda index: shard_name(index, total))
+        with closing(replies):
+            for done, (index, result) in enumerate(replies, 1):
+                results[index] = result
+                if on_done is not None:
+                    on_done(done, total)
+        return results
+
+    def stream(self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None = None) -> Iterator[R]:
+        """See `plait.engines.base.Engine.stream`."""
+        early, following = dict[int, R](), 0
+        with closing(self._replies(function, shards, workers=workers, name=lambda index: f"shard {index}")) as replies:
+            for index, result in replies:
+                early[index] = result
+                while following in early:
+                    yield early.pop(following)
+                    following += 1
+
+    def _replies(
+        self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None, name: Callable[[int], str]
+    ) -> Generator[tuple[int, R]]:
+        """Results as they come, each with the number of its shard; so many shards are under way at a time."""
         self._check_open()
         at_once = self.workers if workers is None else at_least_one(workers)
         run = self._ray.remote(_run).options(num_cpus=1, max_retries=0)
         plan = self._ray.put(_pack(function, what="the function to map"))
-        total = len(shards)
-        results: list[Any] = [None] * total
-        waiting = iter(range(total))
+        waiting = enumerate(shards)
         busy: dict[Any, int] = {}
-        done = 0
         try:
-            while done < total:
-                while len(busy) < at_once and (index := next(waiting, None)) is not None:
-                    shard = self._ray.put(pack(shards[index], what=shard_name(index, total), dumps=_ray_dumps))
-                    busy[run.remote(plan, shard, sys.path)] = index
+            while True:
+                for index, shard in islice(waiting, at_once - len(busy)):
+                    packed = self._ray.put(pack(shard, what=name(index), dumps=_ray_dumps))
+                    busy[run.remote(plan, packed, sys.path)] = index
+                if not busy:
+                    return
                 finished, _ = self._ray.wait(list(busy), num_returns=1)
                 for reference in finished:
                     index = busy.pop(reference)
-                    with working_on(index, total):
+                    with working_on(name(index)):
                         reply = _get(self._ray, reference)
-                    results[index] = outcome(reply, what=shard_name(index, total), code="engine.shard-failed")
-                    done += 1
-                    if on_done is not None:
-                        on_done(done, total)
+                    yield index, outcome(reply, what=name(index), code="engine.shard-failed")
         finally:
             # What is still running here, after a failure or Ctrl-C, is work that nobody waits for.
             for reference in busy:
@@ -108,7 +129,6 @@ class RayEngine:
                 # Until they are gone: a cancellation that is still on its way can hit the next task of that
                 # worker.
                 self._ray.wait(list(busy), num_returns=len(busy), timeout=_PATIENCE_S)
-        return results
 
     def actor(self, cls: Callable[..., Any], *args: Any, restarts: int = 0) -> Mailbox:
         """See `plait.engines.base.Engine.actor`."""
