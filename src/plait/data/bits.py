@@ -12,6 +12,7 @@ is looked at only where there is one, so what is rare costs nothing.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,40 +39,26 @@ def runs_of(chosen: np.ndarray) -> np.ndarray:
     return edges - np.array([0, 1])
 
 
-@instructions
-def zeros_below(typing: Any, bits: Any) -> Any:
-    """How many bits are zero before the lowest that is one."""
-    del typing, bits
+def _counting(count: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """A function of compiled loops that is one instruction on 64 bits."""
 
-    def count(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        del context, signature
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+    def function(typing: Any, bits: Any) -> Any:
+        del typing, bits
+        generate = lambda context, builder, signature, args: count(builder, args[0])  # noqa: E731, ARG005
+        return types.uint64(types.uint64), generate
 
-    return types.uint64(types.uint64), count
-
-
-@instructions
-def _zeros_above(typing: Any, bits: Any) -> Any:
-    """How many bits are zero after the highest that is one."""
-    del typing, bits
-
-    def count(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        del context, signature
-        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), count
+    return instructions(function)
 
 
-@instructions
-def ones(typing: Any, bits: Any) -> Any:
-    """How many bits are one."""
-    del typing, bits
+_ALSO_OF_ZERO = ir.Constant(ir.IntType(1), 0)
 
-    def count(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        del context, signature
-        return builder.ctpop(args[0])
+zeros_below = _counting(lambda builder, bits: builder.cttz(bits, _ALSO_OF_ZERO))
+"""How many bits are zero before the lowest that is one."""
 
-    return types.uint64(types.uint64), count
+_zeros_above = _counting(lambda builder, bits: builder.ctlz(bits, _ALSO_OF_ZERO))
+
+ones = _counting(lambda builder, bits: builder.ctpop(bits))
+"""How many bits are one."""
 
 
 @instructions

@@ -43,7 +43,6 @@ __all__ = [
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
-_ONE = np.uint64(1)
 _SPACE = 32
 _LINE_END = 4  # the bit of `plait.data.characters.LINE_END`
 
@@ -310,7 +309,7 @@ def _count_in(hashes: np.ndarray, starts: np.ndarray, vocabulary: np.ndarray) ->
     for word in vocabulary:
         slot = word & mask
         while used[slot]:
-            slot = (slot + _ONE) & mask
+            slot = (slot + ONE) & mask
         used[slot] = True
         table[slot] = word
     for d in range(len(out)):
@@ -318,7 +317,7 @@ def _count_in(hashes: np.ndarray, starts: np.ndarray, vocabulary: np.ndarray) ->
         for k in range(starts[d], starts[d + 1]):
             slot = hashes[k] & mask
             while used[slot] and table[slot] != hashes[k]:
-                slot = (slot + _ONE) & mask
+                slot = (slot + ONE) & mask
             count += used[slot]
         out[d] = count
     return out

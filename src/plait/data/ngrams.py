@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plait.data.bits import ALL, NONE, ONE
 from plait.data.loops import compiled
 from plait.data.swar import eight
 from plait.data.utf8 import buffers, point, width
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
-_ONE = np.uint64(1)
-_ZERO = np.uint64(0)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _EXACTLY = -1.0
 _STRETCH = 128  # runs between two looks at whether the bound is tight enough
 
@@ -64,7 +62,7 @@ def character_repetition_bound(texts: pl.Series, size: int, enough: float = 0.0)
 
 @compiled
 def _power(size: int) -> Any:
-    power = _ONE
+    power = ONE
     for _ in range(size):
         power *= _BASE
     return power
@@ -97,10 +95,10 @@ def _quick_bound(data: np.ndarray, start: int, end: int, size: int, enough: floa
         return 0.0
     seen[:] = 0
     mask = np.uint64(len(seen) - 1)
-    own = _ALL >> np.uint64(max(0, 64 - 8 * size))
+    own = ALL >> np.uint64(max(0, 64 - 8 * size))
     last = max(0, size - 8)
     stop = end - last - 7
-    met = _ZERO
+    met = NONE
     bound = 1.0
     for at in range(start, stop, _STRETCH):
         reached = min(at + _STRETCH, stop)
@@ -122,11 +120,11 @@ def _bound(values: np.ndarray, start: int, length: int, size: int, power: int, t
     total = length - size + 1
     seen[:] = 0
     mask = np.uint64(len(seen) - 1)
-    h = _ZERO
+    h = NONE
     # of[c] slots hold c runs; what a full slot cannot count is added on top.
     of = np.zeros(257, np.int64)
     beyond = 0
-    gone = _ZERO
+    gone = NONE
     for i in range(start, start + size - 1):
         h = h * _BASE + np.uint64(values[i])
     for i in range(start + size - 1, start + length):
@@ -160,9 +158,9 @@ def _exact(
     total = length - size + 1
     seen[:] = 0
     mask = np.uint64(len(seen) - 1)
-    h = _ZERO
+    h = NONE
     shared = 0
-    gone = _ZERO
+    gone = NONE
     for i in range(start, start + size - 1):
         h = h * _BASE + np.uint64(values[i])
     for k in range(total):
@@ -205,7 +203,7 @@ def _count(runs: np.ndarray, found: int) -> tuple[int, int, int, np.ndarray]:
         run = runs[k]
         slot = run & mask
         while counts[slot] != 0 and keys[slot] != run:
-            slot = (slot + _ONE) & mask
+            slot = (slot + ONE) & mask
         count = counts[slot] + 1
         counts[slot] = count
         if count == 1:

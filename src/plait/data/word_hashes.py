@@ -80,11 +80,6 @@ def hash_words(data: np.ndarray, starts: np.ndarray, folding: Folding) -> Hashed
     )
 
 
-def hash_strings(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Hashes of whole strings, uint64 ``[strings]``: that of a word, if it is folded already."""
-    return _hash_strings(data, starts)
-
-
 @inlined
 def _fed(h: Any, eight_bytes: Any) -> Any:
     """The hash after eight bytes more; what a string lacks of its last eight is zero."""
@@ -138,7 +133,8 @@ def hashed(h: Any, waiting: Any, length: Any) -> Any:
 
 
 @compiled
-def _hash_strings(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def hash_strings(data: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Hashes of whole strings, uint64 ``[strings]``: that of a word, if it is folded already."""
     out = np.empty(len(starts) - 1, np.uint64)
     for s in range(len(out)):
         h = waiting = length = NONE
