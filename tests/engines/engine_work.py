@@ -43,6 +43,17 @@ def die(x):
     return x
 
 
+def die_twice(x):
+    """Shard 1 is survived only when it is tried for the third time."""
+    folder, index = x
+    tries = Path(folder) / f"{index}.tries"
+    with tries.open("a") as stream:
+        stream.write("x")
+    if index == 1 and tries.stat().st_size < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return index
+
+
 def sleep_and_tell(x):
     """Writes its pid, then works long."""
     folder, index = x
@@ -110,10 +121,19 @@ class Broken:
 
 def long_or_fail(x):
     """Shard 0 works long; shard 1 fails once it sees that."""
+    _one_long(x, long=0)
+
+
+def fail_or_long(x):
+    """Shard 1 works long; shard 0 fails once it sees that."""
+    _one_long(x, long=1)
+
+
+def _one_long(x, long):
     folder, index = x
-    if index == 0:
+    if index == long:
         sleep_and_tell(x)
-    while not (Path(folder) / "0.pid").exists():
+    while not (Path(folder) / f"{long}.pid").exists():
         time.sleep(0.01)
     time.sleep(0.1)
     raise ValueError("enough")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from plait.core.hashing import hash_path
@@ -102,6 +104,29 @@ def test_ray_gives_the_same_bytes(whole, corpus, tmp_path):
     recipe = recipe_in(tmp_path / "run", corpus)
     subprocess.run(command(recipe, "--engine", "ray"), check=True, capture_output=True)
     assert outputs(tmp_path / "run") == outputs(whole)
+
+
+@pytest.mark.ray
+def test_a_lost_ray_worker_changes_nothing(whole, corpus, tmp_path):
+    recipe = recipe_in(tmp_path / "run", corpus)
+    with subprocess.Popen(command(recipe, "--engine", "ray"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        killed = False
+        while run.poll() is None and not killed:
+            killed = any((tmp_path / "run").rglob("chunks/*")) and kill_one(run.pid, "ray::MapBatches")
+        _, said = run.communicate(timeout=120)
+    assert killed
+    assert run.returncode == 0, said
+    assert outputs(tmp_path / "run") == outputs(whole)
+
+
+def kill_one(ancestor: int, name: str) -> bool:
+    """End one process below another; whether there was one."""
+    for process in psutil.Process(ancestor).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(name):
+                process.kill()
+                return True
+    return False
 
 
 @pytest.mark.timeout(900)

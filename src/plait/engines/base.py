@@ -79,7 +79,7 @@ class Engine(Protocol):
         """The same for more shards than are known at once: results come in order of the shards, as they are there.
 
         Args:
-            function: As for `map`.
+            function: As for `map`; an engine of many machines may run it on a shard again whose worker was lost.
             shards: Taken some at a time.
             workers: How many run at a time; the engine's own number when not given.
 

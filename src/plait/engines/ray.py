@@ -1,8 +1,8 @@
 """The Ray engine: the same work on a Ray cluster, or on a Ray that is started quietly on this machine.
 
 Work travels as the same packed messages as on the local engine, so results, failures and what can be sent are
-equal; Ray places the processes and moves the bytes. Nothing is retried behind the caller's back: a stage may
-write files.
+equal; Ray places the processes and moves the bytes. A map retries nothing behind the caller's back: a stage may
+write files. A stream does; see `plait.engines.ray_data`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from plait.engines.base import OnDone
 from plait.engines.host import Host
 from plait.engines.mailbox import Died, Mailbox
 from plait.engines.mapping import at_least_one, processors, shard_name, working_on
+from plait.engines.ray_wire import import_from, pack_for_ray, ray_dumps
 from plait.engines.wire import attempt, outcome, pack, unpack
 from plait.errors import EngineError, UsageError
 
@@ -59,8 +60,9 @@ class RayEngine:
         self._ray: Any = require("ray", extra="ray", feature="the ray engine")
         started = _connect(self._ray, address, self._workers)
         self._actors: list[Mailbox] = []
+        self._streams = weakref.WeakSet[Generator[Any]]()
         # Also ends them when the engine is dropped, or the program ends, without `close`.
-        self._end = weakref.finalize(self, _end_all, self._actors, self._ray if started else None)
+        self._end = weakref.finalize(self, _end_all, self._streams, self._actors, self._ray if started else None)
 
     @property
     def workers(self) -> int:
@@ -78,49 +80,30 @@ class RayEngine:
         on_done: OnDone | None = None,
     ) -> list[R]:
         """See `plait.engines.base.Engine.map`."""
-        total = len(shards)
-        results: list[Any] = [None] * total
-        replies = self._replies(function, shards, workers=workers, name=lambda index: shard_name(index, total))
-        with closing(replies):
-            for done, (index, result) in enumerate(replies, 1):
-                results[index] = result
-                if on_done is not None:
-                    on_done(done, total)
-        return results
-
-    def stream(self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None = None) -> Iterator[R]:
-        """See `plait.engines.base.Engine.stream`."""
-        early, following = dict[int, R](), 0
-        with closing(self._replies(function, shards, workers=workers, name=lambda index: f"shard {index}")) as replies:
-            for index, result in replies:
-                early[index] = result
-                while following in early:
-                    yield early.pop(following)
-                    following += 1
-
-    def _replies(
-        self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None, name: Callable[[int], str]
-    ) -> Generator[tuple[int, R]]:
-        """Results as they come, each with the number of its shard; so many shards are under way at a time."""
         self._check_open()
         at_once = self.workers if workers is None else at_least_one(workers)
         run = self._ray.remote(_run).options(num_cpus=1, max_retries=0)
-        plan = self._ray.put(_pack(function, what="the function to map"))
-        waiting = enumerate(shards)
+        plan = self._ray.put(pack_for_ray(function, what="the function to map"))
+        total = len(shards)
+        results: list[Any] = [None] * total
+        waiting = iter(range(total))
         busy: dict[Any, int] = {}
+        done = 0
         try:
-            while True:
-                for index, shard in islice(waiting, at_once - len(busy)):
-                    packed = self._ray.put(pack(shard, what=name(index), dumps=_ray_dumps))
+            while done < total:
+                for index in islice(waiting, at_once - len(busy)):
+                    packed = self._ray.put(pack(shards[index], what=shard_name(index, total), dumps=ray_dumps))
                     busy[run.remote(plan, packed, sys.path)] = index
-                if not busy:
-                    return
                 finished, _ = self._ray.wait(list(busy), num_returns=1)
                 for reference in finished:
                     index = busy.pop(reference)
-                    with working_on(name(index)):
+                    name = shard_name(index, total)
+                    with working_on(name):
                         reply = _get(self._ray, reference)
-                    yield index, outcome(reply, what=name(index), code="engine.shard-failed")
+                    results[index] = outcome(reply, what=name, code="engine.shard-failed")
+                    done += 1
+                    if on_done is not None:
+                        on_done(done, total)
         finally:
             # What is still running here, after a failure or Ctrl-C, is work that nobody waits for.
             for reference in busy:
@@ -129,12 +112,29 @@ class RayEngine:
                 # Until they are gone: a cancellation that is still on its way can hit the next task of that
                 # worker.
                 self._ray.wait(list(busy), num_returns=len(busy), timeout=_PATIENCE_S)
+        return results
+
+    def stream(self, function: Callable[[T], R], shards: Iterable[T], *, workers: int | None = None) -> Iterator[R]:
+        """See `plait.engines.base.Engine.stream`; Ray Data runs it, a block per shard."""
+        from plait.engines import ray_data
+
+        self._check_open()
+        at_once = self.workers if workers is None else at_least_one(workers)
+        results = ray_data.stream(self._ray, function, shards, at_once)
+        self._streams.add(results)
+        return self._to_the_end(results)
+
+    def _to_the_end(self, results: Generator[R]) -> Generator[R]:
+        """So that a stream that `close` cut off does not look like one that came to its end."""
+        with closing(results):
+            yield from results
+        self._check_open()
 
     def actor(self, cls: Callable[..., Any], *args: Any, restarts: int = 0) -> Mailbox:
         """See `plait.engines.base.Engine.actor`."""
         self._check_open()
         ray, name = self._ray, getattr(cls, "__name__", str(cls))
-        plan = ray.put(_pack((cls, args), what=f"actor {name}"))
+        plan = ray.put(pack_for_ray((cls, args), what=f"actor {name}"))
         mailbox = Mailbox(name, lambda: _RayPlace(ray, plan), restarts=restarts)
         self._actors.append(mailbox)
         return mailbox
@@ -190,35 +190,14 @@ class _RayHost(Host):
     """The Ray actor."""
 
     def __init__(self, plan: bytes, path: list[str]) -> None:
-        _import_from(path)
-        super().__init__(plan, dumps=_ray_dumps)
+        import_from(path)
+        super().__init__(plan, dumps=ray_dumps)
 
 
 def _run(plan: bytes, shard: bytes, path: list[str]) -> bytes:
     """The Ray task: one shard."""
-    _import_from(path)
-    return attempt(lambda: unpack(plan)(unpack(shard)), dumps=_ray_dumps)
-
-
-def _import_from(path: list[str]) -> None:
-    """Let a Ray worker find the modules that the calling program found."""
-    sys.path.extend(folder for folder in path if folder not in sys.path)
-
-
-def _pack(value: object, *, what: str) -> bytes:
-    """Pack for a Ray worker, and only what the local engine could send as well.
-
-    Raises:
-        EngineError: It cannot be sent.
-    """
-    pack(value, what=what)
-    return pack(value, what=what, dumps=_ray_dumps)
-
-
-def _ray_dumps(value: object) -> bytes:
-    from ray.cloudpickle import cloudpickle
-
-    return cloudpickle.dumps(value, protocol=5)
+    import_from(path)
+    return attempt(lambda: unpack(plan)(unpack(shard)), dumps=ray_dumps)
 
 
 def _get(ray: Any, reference: Any) -> Any:
@@ -246,7 +225,7 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> bool:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if target == "local":
-            options |= {"num_cpus": max(workers or 0, processors()), "include_dashboard": False}
+            options |= {"num_cpus": workers or processors(), "include_dashboard": False}
             loopback = True
         else:
             loopback = _only_on_loopback(ray, target)
@@ -300,7 +279,9 @@ def _on_loopback(ray: Any) -> Generator[None]:
         constants.ENABLE_RAY_CLUSTER = before
 
 
-def _end_all(actors: list[Mailbox], ours: Any) -> None:
+def _end_all(streams: Iterable[Generator[Any]], actors: list[Mailbox], ours: Any) -> None:
+    for stream in list(streams):
+        stream.close()  # or Ray Data, which goes on in a thread of its own, would start Ray anew
     for mailbox in actors:
         mailbox.stop()
     actors.clear()
