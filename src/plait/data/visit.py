@@ -320,8 +320,16 @@ class _Notes:
 
 
 def _first_difference(old: str | None, new: str | None) -> int:
-    pairs = enumerate(zip(old or "", new or "", strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(old or ""), len(new or "")))
+    """Characters the two begin with in common, found by halves: slices are compared without a loop of Python."""
+    old, new = old or "", new or ""
+    low, high = 0, min(len(old), len(new))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[low:middle] == new[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _excerpt(text: str | None, at: int) -> str:
