@@ -52,6 +52,16 @@ def test_figures_are_valid_svg_the_same_each_time_and_follow_the_page(name):
     assert FIGURES[name].title.split()[0] in "".join(root.itertext())
 
 
+@pytest.mark.parametrize(
+    ("edges", "powers"),
+    [([0, 1, 2, 3], False), ([0, 63, 900, 14_000, 60_000], True), ([-1, 1, 1000], False), ([5, 500], False)],
+)
+def test_bins_that_grow_have_an_axis_that_does(edges, powers):
+    counts = {"read": [1.0] * (len(edges) - 1)}
+    svg = draw_svg(Histogram(title="Length", x="characters", edges=edges, counts=counts))
+    assert ("10^" in "".join(ElementTree.fromstring(svg).itertext()) or "mathdefault" in svg) == powers
+
+
 def test_values_are_in_the_drawing():
     text = "".join(ElementTree.fromstring(draw_svg(FIGURES["funnel"])).itertext())
     assert "8,000" in text

@@ -153,9 +153,8 @@ def _histogram(axes: Axes, figure: Histogram) -> None:
         axes.stairs(counts, figure.edges, color=color, fill=True, alpha=0.35, label=name)
         axes.stairs(counts, figure.edges, color=color, linewidth=1.6)
     positive = [edge for edge in figure.edges if edge > 0]
-    if (
-        positive and figure.edges[0] >= 0 and positive[-1] / positive[0] >= 1000
-    ):  # bins that grow need an axis that does
+    # Bins that grow need an axis that does.
+    if figure.edges[0] >= 0 and len(positive) > 2 and positive[-1] - positive[-2] > 3 * (positive[1] - positive[0]):
         axes.set_xscale("symlog", linthresh=positive[0])
     axes.set_xlabel(figure.x)
     axes.set_ylabel("count")

@@ -150,7 +150,14 @@ def test_the_overlap_is_drawn_for_the_filters_that_drop_something():
 
 
 @pytest.mark.parametrize(
-    ("values", "grows"), [(np.linspace(0.2, 0.9, 500), False), (np.geomspace(10, 1e6, 500), True), (np.ones(5), False)]
+    ("values", "grows"),
+    [
+        (np.linspace(0.2, 0.9, 500), False),
+        (np.geomspace(10, 1e6, 500), True),
+        (np.append(np.linspace(60, 100, 499), 60_000), True),  # equal steps would show one bar
+        (np.append(np.zeros(499), 1.0), False),  # a share
+        (np.ones(5), False),
+    ],
 )
 def test_histograms_fit_the_values(values, grows):
     bins = Bins.of(values)

@@ -29,7 +29,7 @@ from plait.errors import DataError
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 _BARS = 40
-_GROWS = 50  # a histogram's bins grow with the value if its high percentiles are this many times its low ones
+_GROWS = 50  # bins of a histogram grow with the value if its high percentiles are this many times its low ones
 
 
 class StatSummary(Fact):
@@ -230,8 +230,9 @@ def histogram_edges(bins: Bins, bars: int = _BARS) -> np.ndarray:
     """Edges that show a distribution well: equal steps, or steps that grow where values span orders of magnitude."""
     if not bins.total:
         return np.array([0.0, 1.0])
-    low, one, most, high = bins.quantiles(np.array([0.0, 0.01, 0.99, 1.0]))
-    if low >= 0 and most >= _GROWS * max(one, 1e-6) and most >= _GROWS:
+    low, one, three_quarters, most, high = bins.quantiles(np.array([0.0, 0.01, 0.75, 0.99, 1.0]))
+    spans_orders = most >= _GROWS * max(one, 1e-6) or three_quarters - low < 2 * (high - low) / bars
+    if low >= 0 and most >= _GROWS and spans_orders:
         grown = np.geomspace(max(one, 1.0), high * 1.01, bars)
         return np.concatenate([[0.0], grown])
     if low == high:
