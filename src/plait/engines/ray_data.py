@@ -85,8 +85,8 @@ def _dataset(ray: Any, plan: bytes, shards: list[bytes], workers: int) -> Any:
     context = replies.context
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    # All tasks are handed to Ray at once, which knows when a processor is free; Ray Data learns of it a tenth of a
-    # second later, and would keep one of two processors idle.
+    # All tasks are handed to Ray at once, which knows when a processor is free; Ray Data learns of it later, and would
+    # keep one of two processors idle.
     context.op_resource_reservation_enabled = False
     return replies
 
