@@ -64,3 +64,16 @@ def test_an_echo_is_an_answer_like_what_it_answers():
 def test_texts_are_no_messages():
     with pytest.raises(DataError, match="list of messages"):
         ConversationTurnsFilter().value(Batch.of(pl.DataFrame({"messages": ["hi"]})))
+
+
+def test_what_is_said_may_come_in_parts():
+    said = [{"type": "text", "text": "hi"}, {"type": "image", "text": None}]
+    frame = pl.DataFrame({"messages": [[{"role": "user", "content": said}, {"role": "assistant", "content": said}]]})
+    assert ConversationRolesFilter().measure(Batch.of(frame))["role_problem"].to_list() == [None]
+    assert ConversationEchoFilter().value(Batch.of(frame)).tolist() == [1.0]
+
+
+def test_no_conversation_has_no_echo():
+    rows = batch(talk("u hi", "a hello"), None)
+    op = ConversationEchoFilter()
+    assert op.inside(op.value(rows)).tolist() == [True, False]

@@ -21,6 +21,7 @@ from plait.data.ops.pairs.pairs import (
     PairSimilarityFilter,
     PairWeightMapper,
 )
+from plait.data.ops.pairs.texts import pair_texts, prompts
 from plait.errors import DataError
 
 WORDS = st.lists(st.sampled_from(["ab", "cd", "ef", "gh"]), max_size=9)
@@ -143,3 +144,120 @@ def test_no_row_is_no_trouble():
     assert PairLengthBiasFilter().value(batch).tolist() == []
     assert dropped(PairContradictionSelector(), batch) == []
     assert np.asarray(PromptDeduplicator().keys(batch)["prompt"]).tolist() == []
+
+
+MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
+
+
+def talk(*said: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
+
+
+def split(chosen: str, rejected: str) -> tuple[str, str, str]:
+    """TRL's ``extract_prompt`` of plain text, but for texts that differ from the start."""
+    shorter = min(len(chosen), len(rejected))
+    shared = next((n for n in range(shorter) if chosen[n] != rejected[n]), None)
+    if shared is None:
+        shared = max(shorter - 1, 0)
+    elif shared and chosen[shared - 1] == " ":
+        shared -= 1
+    return chosen[:shared], chosen[shared:], rejected[shared:]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.text("a é漢😀", max_size=6), st.text("a é漢😀", max_size=6)), min_size=1, max_size=6))
+def test_an_implicit_prompt_is_what_both_texts_begin_with(rows):
+    batch = Batch.of(pl.DataFrame(rows, schema={"chosen": pl.String, "rejected": pl.String}, orient="row"))
+    texts = pair_texts(batch, "prompt", "chosen", "rejected")
+    found = list(zip(texts.prompt, texts.chosen, texts.rejected, strict=True))
+    assert found == [split(*row) for row in rows]
+
+
+def test_implicit_prompts_give_what_explicit_ones_give():
+    rows = [("Hi?", "hello there", "go away now"), ("Why so?", "because", "no idea, sorry")]
+    explicit = pairs(*rows)
+    text = Batch.of(pl.DataFrame([(p + c, p + r) for p, c, r in rows], schema=["chosen", "rejected"], orient="row"))
+    said = {
+        "chosen": [talk("Say", "yes?", p, c) for p, c, _ in rows],
+        "rejected": [talk("Say", "yes?", p, r) for p, _, r in rows],
+    }
+    messages = Batch.of(pl.DataFrame(said, schema=dict.fromkeys(said, pl.List(MESSAGE))))
+    # As in data sets that repeat the prompt as text beside conversations that begin with it.
+    repeated = Batch.of(messages.frame.with_columns(explicit.frame["prompt"]))
+    for op in (PairLengthBiasFilter(), PairSimilarityFilter(ngram=1)):
+        expected = op.value(explicit)
+        for batch in (text, messages, repeated):
+            assert op.value(batch) == pytest.approx(expected)
+    weights = PairWeightMapper(rule="length").weights(explicit)
+    assert PairWeightMapper(rule="length").weights(messages) == pytest.approx(weights)
+    assert prompts(text, "prompt").to_list() == ["Hi?", "Why so?"]
+    assert prompts(messages, "prompt").to_list() == ["Say\nyes?\nHi?", "Say\nyes?\nWhy so?"]
+    assert prompts(repeated, "prompt").to_list() == ["Hi?", "Why so?"]
+    both = [text.frame.select("chosen", "rejected"), text.frame.select(chosen="rejected", rejected="chosen")]
+    twice = Batch.of(pl.concat(both))
+    assert dropped(PromptDeduplicator(), twice) == [2, 3]
+    assert dropped(PairContradictionSelector(), twice) == [0, 1, 2, 3]
+
+
+def test_a_prompt_of_another_name_must_be_there():
+    batch = Batch.of(pl.DataFrame({"chosen": ["a"], "rejected": ["b"]}))
+    with pytest.raises(DataError, match='no field "question"'):
+        PairSimilarityFilter(prompt_key="question").value(batch)
+    with pytest.raises(DataError, match='no field "prompt"'):
+        PromptDeduplicator().keys(Batch.of(pl.DataFrame({"chosen": ["a"]})))
+
+
+def test_what_is_null_has_no_number_and_never_stays():
+    batch = pairs(("p", "a b", "a c"), ("p", "a", None), ("p", None, "b"), (None, "x", "y"))
+    assert np.isnan(PairLengthBiasFilter().value(batch)).tolist() == [False, True, True, False]
+    for reverse in (False, True):
+        op = PairSimilarityFilter(min_similarity=-1, reversed_range=reverse)
+        assert op.inside(op.value(batch)).tolist() == [not reverse, False, False, not reverse]
+    assert PairWeightMapper(rule="length").apply(batch).column("weight").to_list() == [1.0, 0.0, 0.0, 1.0]
+    scored = Batch.of(pl.DataFrame({"score_chosen": [None, 2.0], "score_rejected": [1.0, 1.0]}))
+    outside = PairMarginFilter(min_margin=5.0, reversed_range=True)
+    assert outside.inside(outside.value(scored)).tolist() == [False, True]
+
+
+def test_rows_without_a_prompt_are_no_duplicates_and_contradict_nothing():
+    rows = pairs((None, "a", "b"), (None, "b", "a"), ("p", "a", None), ("p", None, "a"))
+    assert dropped(PromptDeduplicator(), rows) == [3]
+    assert dropped(PairContradictionSelector(), rows) == []
+
+
+def test_a_score_that_is_not_a_number_is_the_worst():
+    frame = pl.DataFrame({"prompt": ["p", "p", "p"], "score_chosen": [math.nan, 1.0, None]})
+    assert dropped(PromptDeduplicator(keep="best"), Batch.of(frame)) == [0, 2]
+
+
+def test_scores_must_be_numbers():
+    batch = Batch.of(pl.DataFrame({"prompt": ["p"], "score_chosen": ["high"], "score_rejected": [1.0]}))
+    for use in (PairMarginFilter().value, PairWeightMapper().weights, PromptDeduplicator(keep="best").keys):
+        with pytest.raises(DataError, match='"score_chosen" is String, no number'):
+            use(batch)
+
+
+def test_confidence_is_never_negative():
+    batch = Batch.of(pl.DataFrame({"score_chosen": [0.0], "score_rejected": [2.0]}))
+    assert PairWeightMapper(rule="confidence").weights(batch).tolist() == [0.0]
+
+
+def test_what_messages_say_may_come_in_parts():
+    def parts(*texts: str | None):
+        return [{"role": "assistant", "content": [{"type": "text", "text": text} for text in texts]}]
+
+    batch = Batch.of(pl.DataFrame({"chosen": [parts("ab", None, "c")], "rejected": [parts("d")]}))
+    assert PairLengthBiasFilter().value(batch) == pytest.approx([math.log(5 / 2)])
+    odd = Batch.of(pl.DataFrame({"chosen": [[{"role": "user", "content": 1}]], "rejected": ["a"]}))
+    with pytest.raises(DataError, match="content that is Int64"):
+        pair_texts(odd, "prompt", "chosen", "chosen")
+    with pytest.raises(DataError, match="is text, the other is messages"):
+        pair_texts(odd, "prompt", "chosen", "rejected")
+
+
+def test_an_empty_question_of_an_evaluation_set_makes_no_prompt_leak(tmp_path):
+    path = tmp_path / "eval.jsonl"
+    path.write_text('{"prompt": "Say hi"}\n{"prompt": " "}\n{"prompt": null}\n')
+    value = PairLeakageFilter(evaluation=str(path)).value(pairs(("", "a", "b"), ("say hi", "a", "b"), (None, "a", "b")))
+    assert value[:2].tolist() == [0.0, 1.0]
+    assert math.isnan(value[2])

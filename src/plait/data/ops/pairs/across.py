@@ -9,13 +9,13 @@ import polars as pl
 
 from plait.data.batch import Batch
 from plait.data.op import Columns, Cost, Decision, Deduplicator, Rows, Selector
-from plait.data.ops.pairs.texts import plain
+from plait.data.ops.pairs.texts import pair_texts, prompts, scores
 
 
 class PromptDeduplicator(Deduplicator):
     """Keeps one row of each prompt: the best by a score, or the first.
 
-    Prompts are compared in lower case and with runs of blanks as one.
+    Prompts are compared in lower case and with runs of blanks as one. A row with a null prompt is no duplicate.
 
     Example:
         - prompt_deduplicator: {keep: best, score_key: score_chosen}
@@ -27,7 +27,7 @@ class PromptDeduplicator(Deduplicator):
     cost: ClassVar[Cost] = "scan"
 
     prompt_key: str = "prompt"
-    """Field of the prompt: text or messages."""
+    """Field of the prompt: text or messages. Without a field ``prompt`` it is what both answers begin with."""
     keep: Literal["first", "best"] = "first"
     """Which row of a prompt stays; of equally good ones the first."""
     score_key: str = "score_chosen"
@@ -35,19 +35,22 @@ class PromptDeduplicator(Deduplicator):
 
     def keys(self, batch: Batch) -> Columns:
         """Hash of the prompt, and the score."""
-        columns = {"prompt": _hashes(plain(batch, self.prompt_key))}
+        asked = prompts(batch, self.prompt_key)
+        columns = {"prompt": _hashes(asked), "known": asked.is_not_null().to_numpy()}
         if self.keep == "best":
-            columns["score"] = batch.column(self.score_key).cast(pl.Float64).fill_null(-np.inf).to_numpy()
+            score = scores(batch, self.score_key)
+            columns["score"] = np.where(np.isnan(score), -np.inf, score)
         return columns
 
     def decide(self, rows: Rows) -> Decision:
         """All rows of a prompt but one."""
         frame = pl.DataFrame({"prompt": rows.key("prompt"), "at": np.arange(rows.count)})
         score = pl.Series(rows.key("score")) if self.keep == "best" else pl.Series(np.zeros(rows.count))
-        best = frame.with_columns(score.alias("score")).sort(["prompt", "score", "at"], descending=[False, True, False])
+        asked = frame.with_columns(score.alias("score")).filter(pl.Series(rows.key("known"), dtype=pl.Boolean))
+        best = asked.sort(["prompt", "score", "at"], descending=[False, True, False])
         survivor = best.select(pl.col("at"), pl.col("at").first().over("prompt").alias("stays")).sort("at")
         dropped = survivor.filter(pl.col("at") != pl.col("stays"))
-        facts = {"prompts": rows.count - dropped.height}
+        facts = {"prompts": asked.height - dropped.height}
         return Decision(dropped["at"].to_numpy(), dropped["stays"].to_numpy(), np.ones(dropped.height), facts)
 
 
@@ -55,7 +58,7 @@ class PairContradictionSelector(Selector):
     """Drops preferences that contradict another: of one prompt, A over B here and B over A there.
 
     ``none`` drops all of a contradictory set; ``majority`` keeps those of the answer preferred more often, and none of
-    a draw; ``first`` keeps those that agree with the first.
+    a draw; ``first`` keeps those that agree with the first. A pair with a null field contradicts nothing.
 
     Example:
         - pair_contradiction_selector: {keep: majority}
@@ -67,7 +70,7 @@ class PairContradictionSelector(Selector):
     cost: ClassVar[Cost] = "scan"
 
     prompt_key: str = "prompt"
-    """Field of the prompt: text or messages."""
+    """Field of the prompt: text or messages. Without a field ``prompt`` it is what both answers begin with."""
     chosen_key: str = "chosen"
     """Field of the preferred answer."""
     rejected_key: str = "rejected"
@@ -77,15 +80,17 @@ class PairContradictionSelector(Selector):
 
     def keys(self, batch: Batch) -> Columns:
         """One hash for the prompt with both answers in any order, and which way round they are."""
-        prompt = _hashes(plain(batch, self.prompt_key))
-        chosen, rejected = _hashes(plain(batch, self.chosen_key)), _hashes(plain(batch, self.rejected_key))
+        texts = pair_texts(batch, self.prompt_key, self.chosen_key, self.rejected_key)
+        chosen, rejected = _hashes(texts.chosen), _hashes(texts.rejected)
         low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
-        return {"pair": _mixed(prompt, low, high), "way": (chosen < rejected).astype(np.uint8)}
+        pair, way = _mixed(_hashes(texts.prompt), low, high), (chosen < rejected).astype(np.uint8)
+        return {"pair": pair, "way": way, "known": texts.known()}
 
     def decide(self, rows: Rows) -> Decision:
         """Rows with another that says the opposite, unless theirs is the side that stays."""
         frame = pl.DataFrame({"pair": rows.key("pair"), "way": rows.key("way"), "at": np.arange(rows.count)})
-        votes = frame.with_columns(
+        known = frame.filter(pl.Series(rows.key("known"), dtype=pl.Boolean))
+        votes = known.with_columns(
             pl.col("way").sum().over("pair").cast(pl.Int64).alias("ones"),
             pl.len().over("pair").cast(pl.Int64).alias("all"),
             pl.col("way").first().over("pair").alias("first"),

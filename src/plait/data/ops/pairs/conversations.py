@@ -11,6 +11,7 @@ from pydantic import PositiveInt
 
 from plait.data.batch import Batch
 from plait.data.op import Bounds, Columns, Cost, Filter, Need, RangeFilter
+from plait.data.ops.pairs.ranges import KnownRangeFilter
 from plait.data.ops.pairs.texts import jaccard, messages
 
 
@@ -70,8 +71,9 @@ class ConversationRolesFilter(Filter):
 
     def measure(self, batch: Batch) -> Columns:
         """What is wrong, or null."""
-        roles = _roles(batch, self.messages_key)
-        said = batch.column(self.messages_key).list.eval(pl.element().struct.field("content").fill_null(""))
+        talks = messages(batch, self.messages_key, else_text=False)
+        roles = talks.list.eval(pl.element().struct.field("role"))
+        said = talks.list.eval(pl.element().struct.field("content").fill_null(""))
         known = ["system", "user", "assistant", "tool"]
         strange = pl.col("roles").list.eval(pl.element().filter(~pl.element().is_in(known))).list.len() > 0
         late_system = pl.col("roles").list.slice(1).list.contains("system")
@@ -103,11 +105,12 @@ class ConversationRolesFilter(Filter):
         return pl.Series(stats["role_problem"]).is_null().to_numpy()
 
 
-class ConversationEchoFilter(RangeFilter):
+class ConversationEchoFilter(KnownRangeFilter):
     """Keeps conversations whose answers do not repeat what was just said.
 
     The number is the largest Jaccard similarity of an assistant's message with the message before it, over their word
-    n-grams; 0 where no assistant's message follows another message.
+    n-grams; 0 where no assistant's message follows another message. A row whose messages are null has no number and is
+    dropped.
 
     Example:
         - conversation_echo_filter: {max_similarity: 0.7}
@@ -130,7 +133,7 @@ class ConversationEchoFilter(RangeFilter):
 
     def value(self, batch: Batch) -> np.ndarray:
         """Largest similarity of an answer with what it answers."""
-        column = messages(batch.column(self.messages_key), self.messages_key)
+        column = messages(batch, self.messages_key, else_text=False)
         rows = pl.DataFrame({"row": np.arange(len(batch)), "message": column}).explode("message").unnest("message")
         rows = rows.with_columns(pl.col("content").fill_null("").shift(1).over("row").alias("before"))
         answers = rows.filter((pl.col("role") == "assistant") & pl.col("before").is_not_null())
@@ -138,7 +141,7 @@ class ConversationEchoFilter(RangeFilter):
         if answers.height:
             alike = jaccard(answers["content"].fill_null(""), answers["before"], size=self.ngram)
             np.maximum.at(out, answers["row"].to_numpy(), alike)
-        return out
+        return np.where(column.is_null().to_numpy(), np.nan, out)
 
     def bounds(self) -> Bounds:
         """Least and greatest."""
@@ -146,4 +149,4 @@ class ConversationEchoFilter(RangeFilter):
 
 
 def _roles(batch: Batch, field: str) -> pl.Series:
-    return messages(batch.column(field), field).list.eval(pl.element().struct.field("role"))
+    return messages(batch, field, else_text=False).list.eval(pl.element().struct.field("role"))

@@ -11,17 +11,19 @@ from pydantic import PositiveInt
 
 from plait.data import kernels
 from plait.data.batch import Batch, session
-from plait.data.op import Bounds, Cost, Need, RangeFilter
+from plait.data.op import Bounds, Cost, Need
+from plait.data.ops.pairs.ranges import KnownRangeFilter
 from plait.data.ops.pairs.sets import contained
-from plait.data.ops.pairs.texts import plain
+from plait.data.ops.pairs.texts import plain, prompts
 from plait.errors import DataError
 
 
-class PairLeakageFilter(RangeFilter):
+class PairLeakageFilter(KnownRangeFilter):
     """Keeps pairs whose prompt is not in an evaluation set.
 
     The number is the share of the prompt's word n-grams that occur in the evaluation texts; a prompt shorter than an
-    n-gram leaks only if it is one of the evaluation texts, but for case and blanks.
+    n-gram leaks only if it is one of the evaluation texts, but for case and blanks. A pair with a null prompt has no
+    number and is dropped.
 
     Example:
         - pair_leakage_filter: {evaluation: eval.jsonl, max_leakage: 0.3}
@@ -38,7 +40,7 @@ class PairLeakageFilter(RangeFilter):
     evaluation_key: str = "prompt"
     """Field of the evaluation texts."""
     prompt_key: str = "prompt"
-    """Field of the prompt: text or messages."""
+    """Field of the prompt: text or messages. Without a field ``prompt`` it is what both answers begin with."""
     ngram: PositiveInt = 8
     """Words per n-gram."""
     min_leakage: float = 0.0
@@ -49,12 +51,13 @@ class PairLeakageFilter(RangeFilter):
     def value(self, batch: Batch) -> np.ndarray:
         """Share of the prompt's n-grams that occur in the evaluation texts."""
         known, whole = session(self, self._known)
-        prompts = plain(batch, self.prompt_key)
-        words = kernels.words(prompts)
+        asked = prompts(batch, self.prompt_key)
+        texts = asked.fill_null("")
+        words = kernels.words(texts)
         share = contained(*kernels.shingles(words, self.ngram), known)
         short = words.counts < self.ngram
-        share[short] = np.isin(_whole(prompts)[short], whole)
-        return share
+        share[short] = np.isin(_whole(texts)[short], whole)
+        return np.where(asked.is_null().to_numpy(), np.nan, share)
 
     def bounds(self) -> Bounds:
         """Least and greatest."""
@@ -69,6 +72,8 @@ class PairLeakageFilter(RangeFilter):
         texts = plain(
             Batch(pl.DataFrame(pl.from_arrow(read_table(path, columns=[self.evaluation_key])))), self.evaluation_key
         )
+        # An empty question is no question: it would make every empty prompt leak.
+        texts = texts.filter((texts.str.strip_chars() != "").fill_null(value=False))
         hashes, _ = kernels.shingles(kernels.words(texts), self.ngram)
         return np.unique(hashes), _whole(texts)
 

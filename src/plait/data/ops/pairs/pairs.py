@@ -10,15 +10,16 @@ import polars as pl
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from plait.data.batch import Batch
-from plait.data.op import Bounds, Cost, Mapper, Need, RangeFilter
-from plait.data.ops.pairs.texts import jaccard, plain
+from plait.data.op import Bounds, Cost, Mapper, Need
+from plait.data.ops.pairs.ranges import KnownRangeFilter
+from plait.data.ops.pairs.texts import jaccard, pair_texts, scores
 
 
-class PairLengthBiasFilter(RangeFilter):
+class PairLengthBiasFilter(KnownRangeFilter):
     """Keeps pairs whose answers are of like length.
 
     The number is ``ln((chosen + 1) / (rejected + 1))`` in characters: positive if the chosen answer is longer. A model
-    trained on pairs that are mostly positive learns to be long.
+    trained on pairs that are mostly positive learns to be long. A pair with a null answer has no number and is dropped.
 
     Example:
         - pair_length_bias_filter: {min_log_ratio: -0.7, max_log_ratio: 0.7}
@@ -30,6 +31,8 @@ class PairLengthBiasFilter(RangeFilter):
     cost: ClassVar[Cost] = "bytes"
     needs: ClassVar[frozenset[Need]] = frozenset({"chars"})
 
+    prompt_key: str = "prompt"
+    """Field of the prompt. Without a field ``prompt`` both answers begin with it, and what they share is left out."""
     chosen_key: str = "chosen"
     """Field of the preferred answer: text or messages."""
     rejected_key: str = "rejected"
@@ -41,17 +44,18 @@ class PairLengthBiasFilter(RangeFilter):
 
     def value(self, batch: Batch) -> np.ndarray:
         """Logarithm of the ratio of lengths."""
-        return _length_log_ratio(batch, self.chosen_key, self.rejected_key)
+        return _length_log_ratio(batch, self.prompt_key, self.chosen_key, self.rejected_key)
 
     def bounds(self) -> Bounds:
         """Least and greatest."""
         return self.min_log_ratio, self.max_log_ratio
 
 
-class PairSimilarityFilter(RangeFilter):
+class PairSimilarityFilter(KnownRangeFilter):
     """Keeps pairs whose answers differ enough to teach something.
 
-    The number is the Jaccard similarity of the two answers' word n-grams.
+    The number is the Jaccard similarity of the two answers' word n-grams. A pair with a null answer has no number and
+    is dropped.
 
     Example:
         - pair_similarity_filter: {max_similarity: 0.8}
@@ -64,6 +68,8 @@ class PairSimilarityFilter(RangeFilter):
     cost: ClassVar[Cost] = "words"
     needs: ClassVar[frozenset[Need]] = frozenset({"words"})
 
+    prompt_key: str = "prompt"
+    """Field of the prompt. Without a field ``prompt`` both answers begin with it, and what they share is left out."""
     chosen_key: str = "chosen"
     """Field of the preferred answer: text or messages."""
     rejected_key: str = "rejected"
@@ -77,14 +83,16 @@ class PairSimilarityFilter(RangeFilter):
 
     def value(self, batch: Batch) -> np.ndarray:
         """Similarity of the answers."""
-        return jaccard(plain(batch, self.chosen_key), plain(batch, self.rejected_key), size=self.ngram)
+        texts = pair_texts(batch, self.prompt_key, self.chosen_key, self.rejected_key)
+        alike = jaccard(texts.chosen.fill_null(""), texts.rejected.fill_null(""), size=self.ngram)
+        return np.where((texts.chosen.is_null() | texts.rejected.is_null()).to_numpy(), np.nan, alike)
 
     def bounds(self) -> Bounds:
         """Least and greatest."""
         return self.min_similarity, self.max_similarity
 
 
-class PairMarginFilter(RangeFilter):
+class PairMarginFilter(KnownRangeFilter):
     """Keeps pairs whose scores are far enough apart.
 
     Pairs without a score are dropped, and their number is not known.
@@ -110,7 +118,7 @@ class PairMarginFilter(RangeFilter):
 
     def value(self, batch: Batch) -> np.ndarray:
         """Score of the preferred answer less that of the other."""
-        return _scores(batch, self.chosen_score_key) - _scores(batch, self.rejected_score_key)
+        return scores(batch, self.chosen_score_key) - scores(batch, self.rejected_score_key)
 
     def bounds(self) -> Bounds:
         """Least and greatest."""
@@ -121,8 +129,10 @@ class PairWeightMapper(Mapper):
     """Gives each pair a weight that trainers take into account.
 
     ``sigmoid``: how likely the preference holds if the margin of scores is a log-odds, ``1 / (1 + exp(-margin /
-    temperature))``. ``confidence``: twice that less one, so that pairs of equal score weigh nothing. ``length``:
-    ``exp(-|ln(chosen / rejected)| / temperature)`` of the lengths in characters. Pairs without a score weigh nothing.
+    temperature))``. ``confidence``: twice that less one, so that pairs of equal score weigh nothing, nor do those
+    whose scores say the opposite. ``length``: ``exp(-|ln((chosen + 1) / (rejected + 1))| / temperature)`` of the
+    lengths in characters. Pairs without a score, or without an answer for ``length``, weigh nothing. Trainers set pairs
+    that weigh nothing aside as bad records: drop them first, by ``pair_margin_filter``.
 
     Example:
         - pair_weight_mapper: {rule: sigmoid, temperature: 2.0}
@@ -139,6 +149,8 @@ class PairWeightMapper(Mapper):
     """Larger makes weights more alike."""
     weight_key: str = Field(default="weight", min_length=1)
     """Field to write."""
+    prompt_key: str = "prompt"
+    """Field of the prompt, for ``length``; see ``pair_length_bias_filter``."""
     chosen_key: str = "chosen"
     """Field of the preferred answer, for ``length``."""
     rejected_key: str = "rejected"
@@ -156,17 +168,17 @@ class PairWeightMapper(Mapper):
     def weights(self, batch: Batch) -> np.ndarray:
         """Weight of each pair, float64 ``[rows]``; not a number where a score is missing."""
         if self.rule == "length":
-            return np.exp(-np.abs(_length_log_ratio(batch, self.chosen_key, self.rejected_key)) / self.temperature)
-        margin = _scores(batch, self.chosen_score_key) - _scores(batch, self.rejected_score_key)
+            ratio = _length_log_ratio(batch, self.prompt_key, self.chosen_key, self.rejected_key)
+            return np.exp(-np.abs(ratio) / self.temperature)
+        margin = scores(batch, self.chosen_score_key) - scores(batch, self.rejected_score_key)
         # tanh does not overflow where exp would.
         confidence = np.tanh(margin / (2 * self.temperature))
-        return confidence if self.rule == "confidence" else (1 + confidence) / 2
+        return np.maximum(confidence, 0.0) if self.rule == "confidence" else (1 + confidence) / 2
 
 
-def _length_log_ratio(batch: Batch, chosen_key: str, rejected_key: str) -> np.ndarray:
-    chosen, rejected = (plain(batch, key).str.len_chars().to_numpy() for key in (chosen_key, rejected_key))
+def _length_log_ratio(batch: Batch, prompt_key: str, chosen_key: str, rejected_key: str) -> np.ndarray:
+    texts = pair_texts(batch, prompt_key, chosen_key, rejected_key)
+    chosen, rejected = (
+        side.str.len_chars().cast(pl.Float64).fill_null(np.nan).to_numpy() for side in (texts.chosen, texts.rejected)
+    )
     return np.log((chosen + 1.0) / (rejected + 1.0))
-
-
-def _scores(batch: Batch, field: str) -> np.ndarray:
-    return batch.column(field).cast(pl.Float64).fill_null(np.nan).to_numpy()

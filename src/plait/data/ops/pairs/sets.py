@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
-
 import numpy as np
-from numba import njit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from plait.data.loops import compiled
 
 
 def jaccard_of_sets(
@@ -40,11 +36,7 @@ def contained(values: np.ndarray, starts: np.ndarray, known: np.ndarray) -> np.n
     return (hit[starts[1:]] - hit[starts[:-1]]) / np.maximum(np.diff(starts), 1)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast("Callable[..., Any]", njit(function, cache=True, nogil=True))
-
-
-@_compiled
+@compiled
 def _jaccard(left: np.ndarray, left_starts: np.ndarray, right: np.ndarray, right_starts: np.ndarray) -> np.ndarray:
     out = np.ones(len(left_starts) - 1, np.float64)
     for row in range(len(out)):
