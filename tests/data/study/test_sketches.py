@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -68,9 +70,10 @@ def test_coarser_bins_hold_the_same_values_in_the_same_order():
 def test_moments_of_parts_are_those_of_the_whole(a, b):
     names = ("x", "y", "z")
     merged, whole = Moments.of(names, a).merge(Moments.of(names, b)), Moments.of(names, np.concatenate([a, b]))
-    assert merged.count == whole.count
-    np.testing.assert_allclose(merged.mean, whole.mean, atol=1e-9)
+    np.testing.assert_array_equal(merged.counts, whole.counts)
+    np.testing.assert_allclose(merged.means, whole.means, atol=1e-9)
     np.testing.assert_allclose(merged.products, whole.products, atol=1e-5, rtol=1e-9)
+    np.testing.assert_allclose(merged.squares, whole.squares, atol=1e-5, rtol=1e-9)
 
 
 def test_moments_are_numpys():
@@ -80,9 +83,29 @@ def test_moments_are_numpys():
     np.testing.assert_allclose(moments.correlation(), np.corrcoef(rows.T))
 
 
+def test_a_number_that_is_not_known_for_some_rows_leaves_the_others_as_they_are():
+    generator = np.random.default_rng(3)
+    rows = generator.normal(1e6, 1, size=(600, 4))
+    rows[generator.random((600, 4)) < 0.3] = np.nan
+    rows[:, 3] = np.nan  # known nowhere
+    names = ("a", "b", "c", "d")
+    moments = Moments.of(names, rows[:250]).merge(Moments.of(names, rows[250:300])).merge(Moments.of(names, rows[300:]))
+    assert moments.count().tolist() == np.isfinite(rows).sum(axis=0).tolist()
+    np.testing.assert_allclose(moments.mean()[:3], np.nanmean(rows[:, :3], axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moments.std()[:3], np.nanstd(rows[:, :3], axis=0, ddof=1), rtol=1e-9)
+    correlation = moments.correlation()
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        both = rows[np.isfinite(rows[:, [i, j]]).all(axis=1)][:, [i, j]]
+        assert correlation[i, j] == pytest.approx(np.corrcoef(both.T)[0, 1], abs=1e-9)
+    assert np.isnan([*correlation[3], moments.mean()[3], moments.std()[3]]).all()
+
+
 def test_a_number_that_never_varies_has_no_correlation():
     moments = Moments.of(("a", "b"), np.array([[1.0, 5.0], [2.0, 5.0]]))
     assert np.isnan(moments.correlation()[0, 1])
+    # The mean of many equal numbers is off by rounding; that is no spread.
+    parts = [Moments.of(("a", "b"), np.column_stack([np.arange(n), np.full(n, 0.1)])) for n in (7, 1000, 33)]
+    assert np.isnan(reduce(Moments.merge, parts).correlation()[0, 1])
 
 
 @settings(deadline=None)

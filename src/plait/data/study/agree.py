@@ -194,10 +194,10 @@ def _mean_std(
     wholes: Sequence[Sketch], stat: str, values: np.ndarray, weights: np.ndarray, voice: Voice
 ) -> tuple[float, float]:
     """From the exact moments where there are some and rows count alike, otherwise from the bins."""
-    if voice == "rows" and all(stat in w.moments.names and w.moments.count == w.rows for w in wholes):
+    if voice == "rows" and all(stat in w.moments.names for w in wholes):
         moments = reduce(Sketch.merge, wholes).moments
         at = moments.names.index(stat)
-        return float(moments.mean[at]), float(np.nan_to_num(moments.std()[at]))
+        return float(moments.mean()[at]), float(np.nan_to_num(moments.std()[at]))
     mean = float(np.average(values, weights=weights))
     return mean, float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
 

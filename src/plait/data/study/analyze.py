@@ -216,7 +216,7 @@ def _stat(sketch: Sketch, name: str) -> StatSummary:
     known = bins.total > 0
     return StatSummary(
         known=bins.total,
-        mean=_or_none(float(sketch.moments.mean[at])) if at is not None and sketch.moments.count else None,
+        mean=_or_none(float(sketch.moments.mean()[at])) if at is not None else None,
         std=_or_none(float(sketch.moments.std()[at])) if at is not None else None,
         low=low,
         high=high,

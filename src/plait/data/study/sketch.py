@@ -33,7 +33,7 @@ class Sketch:
         bins: By stat that is a number, its distribution over the rows where it is known.
         extremes: By such stat, its lowest and highest value; missing where the sketch is private.
         words: By stat that is a word (a language), how many rows have it.
-        moments: Of the rows where all numbers are known.
+        moments: Means, spreads and correlations, each over the rows where the numbers are known.
         documents: Keyed hashes of whole texts.
         shingles: Keyed hashes of runs of words.
         shingle_count: Runs of words, repeated ones counted as often as they occur.
@@ -76,7 +76,7 @@ class Sketch:
 
         Example:
             >>> sketch = Sketch.of({"text_len": np.array([3.0, 5.0, 10.0])})
-            >>> sketch.rows, sketch.bins["text_len"].quantile(0.5).__round__(), sketch.moments.mean.tolist()
+            >>> sketch.rows, sketch.bins["text_len"].quantile(0.5).__round__(), sketch.moments.mean().tolist()
             (3, 5, [6.0])
         """
         numbers = dict(sorted(numbers.items()))
@@ -90,7 +90,7 @@ class Sketch:
             bins={name: Bins.of(values, accuracy) for name, values in known.items()},
             extremes={name: (float(v.min()), float(v.max())) for name, v in known.items() if len(v)},
             words={name: dict(counts) for name, counts in (words or {}).items()},
-            moments=Moments.of(tuple(numbers), table[np.isfinite(table).all(axis=1)]),
+            moments=Moments.of(tuple(numbers), table),
             documents=Bottom.of(none if documents is None else documents, size),
             shingles=Bottom.of(none if shingles is None else shingles, size),
             shingle_count=0 if shingles is None else len(shingles),
