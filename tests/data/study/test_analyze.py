@@ -21,7 +21,7 @@ from plait.data.study.diversity import diversity, summarize_pairs
 from plait.data.study.keyed import key_of
 from plait.data.study.report import describe_analysis
 from plait.data.study.table import StatsTable
-from plait.data.study.tally import MOST_SOURCES, OTHER, Hashing, tally
+from plait.data.study.tally import MOST_SOURCES, OTHER, Hashing, tally, tally_batch
 from plait.errors import DataError
 
 OPS = [
@@ -122,6 +122,19 @@ def test_many_sources_are_put_together():
     found = analyze(_batches(frame, 10), OPS)
     assert len(found.sources) == MOST_SOURCES + 1
     assert found.sources[OTHER].rows == 200 - MOST_SOURCES
+
+
+def test_a_source_per_row_costs_no_sketch_per_row():
+    frame = pl.DataFrame({"text": ["hello there"] * 300, "source": [f"s{(i * 7) % 300}" for i in range(300)]})
+    [one] = _batches(frame, 300)
+    found = [tally(_batches(frame, n), criteria(OPS), hashing=Hashing(key_of("")), workers=2) for n in (300, 110, 7)]
+    for whole in found:
+        # The first to come have names, whatever the batches; in one batch too.
+        assert set(whole.sources) == {f"s{(i * 7) % 300}" for i in range(MOST_SOURCES)} | {OTHER}
+        assert {name: s.rows for name, s in whole.sources.items()} == {
+            name: s.rows for name, s in found[0].sources.items()
+        }
+    assert len(tally_batch(one, criteria(OPS), Hashing(key_of("")), frozenset({"s0"})).sources) == 2
 
 
 def test_no_rows_are_no_analysis():

@@ -18,7 +18,7 @@ from plait.data.ops.filters.language import LanguageIDScoreFilter
 from plait.data.ops.filters.words import WordsNumFilter
 from plait.data.study.criteria import criteria, thresholds, with_bounds
 from plait.data.study.suggest import by_k_sigma, by_keep_rate
-from plait.data.study.table import StatsTable
+from plait.data.study.table import MOST_SOURCES, OTHER, StatsTable
 from plait.data.study.what_if import WhatIf
 from plait.errors import DataError, UsageError
 
@@ -198,3 +198,14 @@ def test_a_million_rows_take_milliseconds():
         what_if.move(LENGTH, low=low)
         spent.append(time.perf_counter() - start)
     assert np.median(spent) < 0.1
+
+
+def test_a_source_per_row_is_put_together_and_border_rows_name_their_own():
+    frame = _table(1000).with_columns(source=pl.Series(["web"] * 300 + [f"page-{i}" for i in range(700)]))
+    what_if = _what_if(frame)
+    found = what_if.keep()
+    assert len(found.sources) == MOST_SOURCES + 1
+    assert found.sources["web"].rows == 300
+    assert sum(s.kept for s in found.sources.values()) == found.overall.kept
+    assert found.sources[OTHER].rows == 700 - (MOST_SOURCES - 1)
+    assert [r.source for r in what_if.border(ALNUM)] == [frame["source"][r.position] for r in what_if.border(ALNUM)]

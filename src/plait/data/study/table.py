@@ -21,13 +21,19 @@ FIXED = (
 )  # fmt: skip
 """Columns that are no stats."""
 
+OTHER = "(other sources)"
+"""The name of sources that are put together."""
+
+MOST_SOURCES = 64
+"""Sources told apart, the largest of a table and the first to come of a stream; the rest are put together."""
+
 
 @dataclass(frozen=True)
 class Sources:
     """Which source each row is of.
 
     Args:
-        names: Names, in order.
+        names: Names, in order; the last may be `OTHER`.
         codes: Place of each row's source in ``names``, int32 ``[rows]``.
     """
 
@@ -135,12 +141,22 @@ class StatsTable:
         if self._sources is None:
             if self.has("source"):
                 column = self.column("source").cast(pl.String).fill_null("")
-                names = column.unique().sort()
-                codes = column.cast(pl.Enum(names)).to_physical().cast(pl.Int32).to_numpy()
-                self._sources = Sources(tuple(names.to_list()), codes)
+                sizes = column.value_counts().sort("count", "source", descending=[True, False])
+                names = sizes["source"].head(MOST_SOURCES).sort().to_list()
+                # A table with a source per row has as many as rows: what is asked of each must stay little.
+                names += [OTHER] if sizes.height > len(names) and OTHER not in names else []
+                rest = names.index(OTHER) if OTHER in names else None
+                codes = column.replace_strict(names, range(len(names)), default=rest, return_dtype=pl.Int32)
+                self._sources = Sources(tuple(names), codes.to_numpy())
             else:
                 self._sources = Sources(("",), np.zeros(self.rows, np.int32))
         return self._sources
+
+    def source_of(self, positions: np.ndarray) -> list[str]:
+        """The own source of some rows; empty where the table has none."""
+        if not self.has("source"):
+            return [""] * len(positions)
+        return self.column("source").gather(positions).cast(pl.String).fill_null("").to_list()
 
     def ids(self, positions: np.ndarray) -> list[str]:
         """Ids of some rows; their positions where the table has none."""

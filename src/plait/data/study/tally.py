@@ -21,12 +21,7 @@ from plait.data.study.criteria import Criterion
 from plait.data.study.drops import Drops
 from plait.data.study.keyed import sip_hash
 from plait.data.study.sketch import Sketch
-from plait.data.study.table import StatsTable
-
-MOST_SOURCES = 64
-"""Sources told apart; later ones are put together as `OTHER`."""
-
-OTHER = "(other sources)"
+from plait.data.study.table import MOST_SOURCES, OTHER, StatsTable
 
 WORDS = 5
 """Words in a run whose hash is kept."""
@@ -70,8 +65,7 @@ class Tally:
         """What is kept of both."""
         sources = dict(self.sources)
         for name, sketch in other.sources.items():
-            place = name if name in sources or len(sources) < MOST_SOURCES else OTHER
-            sources[place] = sources[place].merge(sketch) if place in sources else sketch
+            sources[name] = sources[name].merge(sketch) if name in sources else sketch
         sample = tuple(sorted({*self.sample, *other.sample})[: self.sample_size])
         return replace(self, sources=sources, drops=self.drops.merge(other.drops), sample=sample)
 
@@ -88,11 +82,14 @@ def tally(
         workers: Threads; as many as there are processors if not given.
     """
     total: Tally | None = None
+    told_apart = dict[str, None]()
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque[Future[Tally]]()
         for batch in batches:
-            waiting.append(pool.submit(tally_batch, batch, filters, hashing))
+            # Before the batches part: which sources have a name does not depend on who is done first.
+            _tell_apart(told_apart, batch)
+            waiting.append(pool.submit(tally_batch, batch, filters, hashing, frozenset(told_apart)))
             if len(waiting) > 2 * workers:
                 total = _merged(total, waiting.popleft().result())
         while waiting:
@@ -100,8 +97,17 @@ def tally(
     return total
 
 
-def tally_batch(batch: Batch, filters: Sequence[Criterion], hashing: Hashing) -> Tally:
-    """What is kept of one batch."""
+def tally_batch(
+    batch: Batch, filters: Sequence[Criterion], hashing: Hashing, told_apart: frozenset[str] | None = None
+) -> Tally:
+    """What is kept of one batch.
+
+    Args:
+        batch: The rows.
+        filters: What to measure.
+        hashing: How texts are hashed.
+        told_apart: Sources with a sketch of their own, the others are put together; all if not given.
+    """
     columns, fails = dict[str, pl.Series](), dict[str, np.ndarray]()
     for criterion in filters:
         measured = criterion.op.measure(batch)
@@ -113,7 +119,7 @@ def tally_batch(batch: Batch, filters: Sequence[Criterion], hashing: Hashing) ->
     hashes, starts = kernels.shingles(words, WORDS)
     shingles = sip_hash(hashes, hashing.key)
     chars = batch.scan(hashing.text_key).chars
-    names, codes = _sources(batch)
+    names, codes = _sources(batch, told_apart)
     sources = dict[str, Sketch]()
     for code, name in enumerate(names):
         chosen = codes == code
@@ -175,9 +181,23 @@ def _sketch(
     return Sketch.of(numbers, words=words, rows=rows, chars=chars, documents=documents, shingles=shingles)
 
 
-def _sources(batch: Batch) -> tuple[list[str], np.ndarray]:
+def _tell_apart(names: dict[str, None], batch: Batch) -> None:
+    if len(names) >= MOST_SOURCES or "source" not in batch.frame.columns:
+        return
+    for name in _source(batch).unique(maintain_order=True).to_list():
+        if len(names) < MOST_SOURCES:
+            names[name] = None
+
+
+def _sources(batch: Batch, told_apart: frozenset[str] | None) -> tuple[list[str], np.ndarray]:
     if "source" not in batch.frame.columns:
         return [""], np.zeros(len(batch), np.int64)
-    column = batch.frame["source"].cast(pl.String).fill_null("")
+    column = _source(batch)
+    if told_apart is not None:
+        column = column.set(~column.is_in(list(told_apart)), OTHER)
     names, codes = np.unique(column.to_numpy(), return_inverse=True)
     return [str(name) for name in names], codes
+
+
+def _source(batch: Batch) -> pl.Series:
+    return batch.frame["source"].cast(pl.String).fill_null("")

@@ -211,13 +211,13 @@ class WhatIf:
         sides = (passes & known, count // 2), (~passes & known, count - count // 2)
         chosen = np.concatenate([_nearest(apart, among, most) for among, most in sides])
         chosen = chosen[np.lexsort((chosen, values[chosen]))]
-        ids, sources = self.table.ids(chosen), self.table.sources()
+        named = zip(chosen.tolist(), self.table.ids(chosen), self.table.source_of(chosen), strict=True)
         return [
             BorderRow(
-                position=at, id=row_id, source=sources.names[sources.codes[at]], value=float(values[at]),
+                position=at, id=row_id, source=source, value=float(values[at]),
                 threshold=min(lines, key=lambda line, at=at: abs(values[at] - line)), kept=bool(passes[at]),
             )
-            for at, row_id in zip(chosen.tolist(), ids, strict=True)
+            for at, row_id, source in named
         ]  # fmt: skip
 
     def _sums(self, kept: np.ndarray) -> dict[str, np.ndarray]:
