@@ -6,6 +6,7 @@
     KEY/12.bands.npy    what barrier 12 decides by
     KEY/rejects.jsonl   records that could not be read
     KEY/about.json      counts, and what making it took
+    used.json           which of them the last runs were made of
 
 A folder appears by one rename when it is whole, so finding it is enough to use it again.
 """
@@ -16,9 +17,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,10 +28,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from plait.core.folder import write_json
 from plait.data.visit import Spent, Visit
+
+REMEMBERED = 2
+"""Runs of unequal settings whose results are kept: going to and fro between two costs nothing, disk stays bounded."""
 
 _ROWS, _FATES, _SAMPLES = "rows.arrow", "fates.arrow", "samples.arrow"
 _ABOUT, _REJECTS = "about.json", "rejects.jsonl"
+_USED = "used.json"  # beside the results, the names that each remembered run used, the latest run last
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,25 @@ def store(visited: Visit, rejects: Path, counts: Mapping[str, int], target: Path
         shutil.rmtree(part)
     _sync(target.parent)
     return Chunk.open(target)
+
+
+def prune(folder: Path, used: Collection[str]) -> None:
+    """Remove what neither this run nor the one before it used, as far as that had other settings or another input.
+
+    Args:
+        folder: Where results lie; no other process may work in it.
+        used: Names of the results that a finished run was made of.
+    """
+    names, record = sorted(used), folder / _USED
+    runs: list[list[str]] = json.loads(record.read_bytes()) if record.exists() else []
+    runs = [*(run for run in runs if run != names), names][-REMEMBERED:]
+    write_json(record, runs)
+    kept = set(chain.from_iterable(runs))
+    for result in folder.iterdir():
+        if result.is_dir() and result.name not in kept:
+            # By a new name first: a result that is half gone must not be found.
+            gone = result.rename(result.with_suffix(".partial"))
+            shutil.rmtree(gone)
 
 
 @lru_cache(maxsize=65_536)

@@ -6,7 +6,7 @@
 
 A worker reads a block, runs one pass over it, and leaves a folder named by the block's content, the operations and
 their code. After a kill, finished folders are found and used again; a change to an operation leaves the passes before
-it as they are. Between passes the driver holds a byte per row, and what barriers keep; texts stay on disk.
+it as they are. Between passes the driver holds eleven bytes per row, and what barriers keep; texts stay on disk.
 """
 
 from __future__ import annotations
@@ -209,6 +209,12 @@ class Curated:
     def last(self) -> Ended:
         """What is left in the end."""
         return self.passes[-1].reduced or self.passes[-1]
+
+    @property
+    def results(self) -> set[str]:
+        """Names of the results it was made of, in the folder where they are kept."""
+        ended = [*self.passes, *(one.reduced for one in self.passes if one.reduced is not None)]
+        return {chunk.folder.name for one in ended for chunk in one.chunks}
 
     @property
     def kept(self) -> int:
