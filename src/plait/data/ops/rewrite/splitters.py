@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 _NAMES = {"en": "english", "fr": "french", "pt": "portuguese", "es": "spanish"}
 
-# A mark, what closes behind it, and blanks. Every part is one class, and none shares a character with the next.
-_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*""")
+# Marks, what closes behind them, and a blank. Each part is one class and gives nothing back, and none starts inside a
+# run of marks, so a run that no blank follows is looked at once.
+_END = re.compile(r"""(?<![.!?…])[.!?…]++["'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*""")
 _LAST_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|\.)*$")
 
 _ABBREVIATIONS = {
