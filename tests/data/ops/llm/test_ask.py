@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -18,8 +19,8 @@ from plait.data.ops.llm.ask import (
     fill,
 )
 from plait.data.ops.llm.line import line_to
-from plait.errors import LLMError, UsageError
-from plait.llm import Endpoint, LocalModel, Rule, Scripted
+from plait.errors import LimitReached, LLMError, UsageError
+from plait.llm import ChatComponent, Endpoint, LocalModel, Reply, Rule, Scripted, Usage
 
 SCORE = {"score": {"type": "integer"}}
 
@@ -78,6 +79,46 @@ def test_a_row_whose_calls_all_fail_is_told_of_and_the_others_go_on() -> None:
 def test_no_answer_at_all_is_an_error() -> None:
     with pytest.raises(LLMError, match="no rule of the script fits"):
         asks(("^good", "")).ask([Question("", "other"), Question("", "another")], SCORE)
+
+
+class Ending(ChatComponent):
+    """A model whose third call ends everything while others are on their way."""
+
+    code: str = "llm.limit-reached"
+
+    def open(self) -> EndingModel:
+        return EndingModel(self.code)
+
+
+class EndingModel:
+    def __init__(self, code: str) -> None:
+        self.code, self.calls, self.done, self.most, self.now = code, 0, 0, 0, 0
+
+    async def chat(self, messages: Any, **options: Any) -> list[Reply]:
+        del messages, options
+        self.calls, self.now = self.calls + 1, self.now + 1
+        self.most = max(self.most, self.now)
+        number = self.calls
+        await asyncio.sleep(0 if number == 3 else 0.02)
+        self.now -= 1
+        if number == 3:
+            kind = LimitReached if self.code == "llm.limit-reached" else LLMError
+            raise kind("no more", code=self.code)
+        self.done += 1
+        return [Reply('{"score": 1}', "stop", Usage(1, 1))]
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("code", ["llm.limit-reached", "llm.unauthorized", "llm.unreachable"])
+def test_what_no_question_can_get_past_ends_the_asking_once_calls_on_their_way_are_back(code: str) -> None:
+    op = AsksEndpoint(model=Ending(code=code))
+    with pytest.raises(LLMError, match="no more"):
+        op.ask([Question("", str(i)) for i in range(1000)], SCORE)
+    model = line_to(op.chat()).model
+    # None is thrown away after it was paid for, none is made after the end but those that had started.
+    assert (model.calls, model.done, model.most) == (256, 255, 256)
 
 
 def test_an_answer_cut_in_the_middle_is_unusable() -> None:

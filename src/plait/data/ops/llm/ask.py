@@ -10,7 +10,7 @@
             answers = self.ask(questions, {"score": {"type": "integer", "minimum": 1, "maximum": 5}})
             return np.array([a.values["score"] if a.values else np.nan for a in answers])
 
-Questions of a batch are asked at once; the chat model merges them into batches or limits how many are on their way.
+Questions of a batch are asked at once, 256 at most; the chat model merges them into batches or lets fewer on their way.
 An answer that cannot be used is asked for again, with the reason, ``try_num`` times; after that `Answer.status` says
 what was wrong with it. Nothing is replaced by an empty text in silence.
 """
@@ -112,7 +112,8 @@ class Asks(Op):
             check: Refuses answers of the right shape.
 
         Raises:
-            LLMError: No question got any answer; the limits of the model are reached; a recording misses a call.
+            LLMError: No question got any answer, or none can: the limits of the model are reached, a recording misses a
+                call, the key is refused, the server is gone.
         """
         chat = self.chat()
         if not any(questions):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plait.errors import LimitReached, LLMError, ReplayMiss, UsageError
+from plait.errors import LimitReached, LLMError, PlaitError, ReplayMiss, UsageError
 from plait.llm import ChatModel, JSONSchema, Reply
 from plait.records import Message
 
@@ -22,6 +22,10 @@ TEXTS: Mapping[str, Any] = {"type": "array", "items": {"type": "string"}}
 
 
 _MAX_TOKENS = 1024
+_ON_THE_WAY = 256
+"""How many questions of a batch are asked at once: enough to keep a server busy, so few that none times out waiting."""
+_HOPELESS = frozenset({"llm.unauthorized", "llm.forbidden", "llm.unknown-model", "llm.quota", "llm.unreachable"})
+"""Failures that the next question meets as well; the endpoint has tried again already where that could help."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,26 @@ def call_options(params: Mapping[str, Any]) -> Options:
 async def ask_all(
     model: ChatModel, questions: Sequence[Question | None], task: Task
 ) -> tuple[list[Answer], LLMError | None]:
-    """All answers; and the error to raise if the model gave none at all, as when no server is there."""
+    """All answers; and the error to raise if the model gave none at all.
+
+    Raises:
+        LLMError: A failure that every question would meet: a limit is reached, the key is refused, the server is gone.
+            Calls on their way are waited for, so that what they cost is recorded; no others are made.
+    """
     asked = [(place, question) for place, question in enumerate(questions) if question is not None]
-    results = await asyncio.gather(*(_ask_one(model, question, task) for _, question in asked))
+    gate, ends = asyncio.Semaphore(_ON_THE_WAY), list[PlaitError]()
+
+    async def ask(question: Question) -> tuple[Answer, LLMError | None]:
+        async with gate:
+            try:
+                return (NOT_ASKED, None) if ends else await _ask_one(model, question, task, ends)
+            except PlaitError as error:
+                ends.append(error)
+                return NOT_ASKED, None
+
+    results = await asyncio.gather(*(ask(question) for _, question in asked))
+    if ends:
+        raise ends[0]
     answers = [NOT_ASKED] * len(questions)
     for (place, _), (answer, _) in zip(asked, results, strict=True):
         answers[place] = answer
@@ -125,13 +146,17 @@ async def ask_all(
     return answers, failures[0] if len(failures) == len(results) else None
 
 
-async def _ask_one(model: ChatModel, question: Question, task: Task) -> tuple[Answer, LLMError | None]:
+async def _ask_one(
+    model: ChatModel, question: Question, task: Task, ends: Sequence[PlaitError]
+) -> tuple[Answer, LLMError | None]:
     status, failure, read, written, money = "", None, 0, 0, 0.0
     user = question.user
     system = question.system
     if task.schema is not None:
         system = f"{system}\n\nAnswer with one JSON object of this schema:\n{json.dumps(task.schema)}".strip()
     for _ in range(task.tries):
+        if ends:
+            break
         messages: list[Message] = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": user})
         try:
@@ -146,6 +171,8 @@ async def _ask_one(model: ChatModel, question: Question, task: Task) -> tuple[An
         except (LimitReached, ReplayMiss):
             raise
         except LLMError as error:
+            if error.code in _HOPELESS:
+                raise
             if error.code != "llm.schema-not-met":
                 status, failure = f"failed: {error.message}", error
                 continue
