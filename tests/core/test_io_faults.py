@@ -38,7 +38,9 @@ GOOD = b'{"text": "one"}'
         (b'{"text": "broken', "not JSON"),
         (b'{"text": "one"} trailing', "not JSON"),
         (b'{"text": "one"}, {"text": "two"}', "not JSON"),
-        (b'{"text": NaN}', "not JSON"),
+        (b'{"text": NaN}', "not JSON: NaN or Infinity"),
+        (b'{"text": ' + b"[" * 100_000, "not JSON: nested too deep"),
+        (b'{"text": ' + b"9" * 5000 + b"}", "not JSON: a number too large for 64 bits"),
         (b'{"text": "caf\xe9"}', "not UTF-8"),
         (b'{"text": "a\x00b"}', "NUL byte"),
         (b'["text"]', "not a JSON object"),
@@ -50,7 +52,7 @@ GOOD = b'{"text": "one"}'
         (b'{"text": 7}', 'field "text" is not string'),
         (b'{"text": ["x"]}', 'field "text" is not string'),
         (b'{"text": {"x": 1}}', 'field "text" is not string'),
-        (b'{"text": "\\ud800"}', "not JSON"),
+        (b'{"text": "\\ud800"}', "not JSON: half of a surrogate pair"),
     ],
 )
 @pytest.mark.parametrize("schema", [None, pa.schema([("text", pa.string())])])

@@ -127,36 +127,125 @@ BAD = {
     '{"id": "x", "te\\u0078t": "a", "text": "b"}': "a key stands twice",
     '{"id": "x", "text": "a", "score": 123456789012345678901234567890}': "an integer of more than 64 bits",
     '{"id": "x", "text": "a", "n": true}': 'field "n" is not int64',
-    '{"id": "x", "text": "a", "n": 9223372036854775808}': 'field "n" is not int64',
-    '{"id": "x", "text": "a", "score": 9007199254740993}': 'field "score" is not double',
-    '{"id": "x", "text": "\\ud800"}': "not JSON",
+    '{"id": "x", "text": "a", "n": 9223372036854775808}': 'field "n" is an integer that int64 cannot hold',
+    '{"id": "x", "text": "a", "score": 9007199254740993}': 'field "score" is an integer that double cannot hold',
+    '{"id": "x", "text": "\\ud800"}': "not JSON: half of a surrogate pair",
+    '{"id": "x", "text": "a", "score": NaN}': "not JSON: NaN or Infinity",
+    '{"id": "x", "text": "a", "score": 1e400}': "not JSON: a number too large for 64 bits",
+    '\ufeff{"id": "x", "text": "a", "n": 1}': "not JSON: a byte order mark inside the file",
     '{"id": "x", "text": "a", "meta": {"deep": 1, "deep": 2}}': "a key stands twice",
-    '{"id": "x", "text": "a", "meta": {"deep": "text"}}': 'field "meta" is not struct<deep: int64>',
-    '{"id": "x", "text": "a", "meta": [1]}': 'field "meta" is not struct<deep: int64>',
-    '{"id": "x", "text": "' + "long" * 100 + '"}': "line longer than 300 bytes",
+    '{"id": "x", "text": "a", "meta": {"deep": "text"}}': 'field "meta.deep" is not int64',
+    '{"id": "x", "text": "a", "meta": [1]}': 'field "meta" is not an object',
+    '{"id": "x", "text": "a", "parts": [[1], ["one"]]}': 'field "parts[][]" is not double',
+    '{"id": "x", "text": "a", "parts": [[123456789012345678901234567890]]}': "an integer of more than 64 bits",
+    '{"id": "x", "text": "a", "n": ' + "[" * 49 + "]" * 49 + "}": "lists and objects nested more than 48 deep",
+    '{"id": "x", "text": "a", "n": ' + "[" * 1500 + "]" * 1500 + "}": "not JSON: nested too deep",
+    '{"id": "x", "text": "' + "long" * 1000 + '"}': "line longer than 4000 bytes",
 }
 
 
 @pytest.mark.parametrize("where", ["first", "middle"])
 @pytest.mark.parametrize("line", BAD)
 def test_a_bad_line_is_set_aside_and_nothing_else(tmp_path, quarantine, line, where):
-    good = [{"id": str(i), "text": "fine", "n": i, "score": 0.5, "meta": {"deep": 1}} for i in range(9)]
+    if where == "first" and line.startswith("\ufeff"):
+        return  # there it is the mark of the file
+    more = {"score": 0.5, "meta": {"deep": 1}, "parts": [[0.5]]}
+    good = [{"id": str(i), "text": "fine", "n": -i, **more} for i in range(9)]
     lines = [json.dumps(row) for row in good]
     lines.insert(0 if where == "first" else 4, line)
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    assert rows_of(tmp_path / "a.jsonl", quarantine, required=["text"], max_line_bytes=300) == good
+    assert rows_of(tmp_path / "a.jsonl", quarantine, required=["text"], max_line_bytes=4000) == good
     assert quarantine.counts == {BAD[line]: 1}
     place = json.loads(quarantine.path.read_text().splitlines()[0])["where"]
     assert place == f"{tmp_path}/a.jsonl:{1 if where == 'first' else 5}"
 
 
+NESTED_DEEPER = '{"id": "x", "n": ' + '{"a": ' * 1010 + "1" + "}" * 1011
+
+
+@pytest.mark.parametrize("line", [NESTED_DEEPER, NESTED_DEEPER.replace('{"a": ', "[").replace("}", "]")[:-1] + "}"])
+def test_nesting_beyond_the_stack_is_set_aside(tmp_path, quarantine, line):
+    (tmp_path / "a.jsonl").write_text('{"id": "y", "n": {"a": 1}}\n' + line)
+    assert rows_of(tmp_path / "a.jsonl", quarantine) == [{"id": "y", "n": {"a": 1}}]
+    assert quarantine.counts == {"lists and objects nested more than 48 deep": 1}
+
+
+def test_nothing_but_deep_records(tmp_path, quarantine):
+    (tmp_path / "a.jsonl").write_text(NESTED_DEEPER)
+    assert rows_of(tmp_path / "a.jsonl", quarantine) == []
+    assert quarantine.counts == {"lists and objects nested more than 48 deep": 1}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_lines_longer_than_all_that_is_sampled_of_others(tmp_path, quarantine, name):
+    """Of a book on one line the columns are learned as of any other line."""
+    rows = [{"id": str(i), "text": "x" * 5_000_000} for i in range(3)]
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data, 1) if name.endswith(".gz") else data)
+    assert rows_of(tmp_path / name, quarantine) == rows
+    assert quarantine.total == 0
+
+
+def test_objects_without_keys_are_values_like_others(tmp_path, quarantine):
+    rows = [{"id": "1", "meta": {}}, {"id": "2", "meta": None}, {"id": "3", "meta": {}}]
+    assert rows_of(write(tmp_path / "a.jsonl", rows), quarantine) == rows
+    assert quarantine.total == 0
+
+
+def test_hashes_of_64_bits(tmp_path, quarantine):
+    rows = [{"id": str(i), "hash": 2**64 - 1 - i} for i in range(8)]
+    assert rows_of(write(tmp_path / "a.jsonl", rows), quarantine) == rows
+    with (tmp_path / "a.jsonl").open("a") as out:
+        out.write('{"id": "x", "hash": -1}')
+    assert rows_of(tmp_path / "a.jsonl", quarantine) == rows
+    assert quarantine.counts == {'field "hash" is an integer that uint64 cannot hold': 1}
+
+
+def test_digits_in_a_text_are_no_rounded_integer(tmp_path, quarantine):
+    rows = [{"text": "12345678901234567890", "n": 1e30}, {"text": "", "n": 0.5}]
+    assert [row["n"] for row in rows_of(write(tmp_path / "a.jsonl", rows), quarantine)] == [1e30, 0.5]
+    assert quarantine.total == 0
+
+
+def test_records_of_which_none_is_good_are_set_aside_by_reason(tmp_path, quarantine):
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(b'{"text": "a"}\n'))
+    assert rows_of(tmp_path / "a.jsonl", quarantine, required=["text"]) == []
+    assert quarantine.counts == {"NUL byte": 1}
+
+
+def test_an_empty_shard_among_others_is_no_fault(tmp_path, quarantine):
+    for name, text in {"a.csv": "text\none\n", "b.csv": "text\n", "c.csv": "", "d.jsonl": "", "e.json": "[]"}.items():
+        (tmp_path / name).write_text(text)
+    assert [row["text"] for row in rows_of(tmp_path, quarantine)] == ["one"]
+
+
+def test_layouts_of_columns_do_not_matter(tmp_path, quarantine):
+    rows = [{"id": "1", "turns": [{"role": "user", "tags": ["a", None]}]}]
+    write(tmp_path / "a.jsonl", rows)
+    large = pa.large_list(pa.struct([("role", pa.large_string()), ("tags", pa.large_list(pa.string_view()))]))
+    pq.write_table(pa.table({"id": ["2"], "turns": pa.array([rows[0]["turns"]], large)}), tmp_path / "b.parquet")
+    assert rows_of(tmp_path, quarantine) == [*rows, {**rows[0], "id": "2"}]
+    assert rows_of([tmp_path / "b.parquet", tmp_path / "a.jsonl"], quarantine) == [{**rows[0], "id": "2"}, *rows]
+
+
+def test_a_column_that_cannot_hold_what_another_file_has_is_named(tmp_path, quarantine):
+    a = write(tmp_path / "a.jsonl", [{"text": "a", "n": 0.5}])
+    pq.write_table(pa.table({"text": ["b"], "n": [2**53 + 1]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match='column "n" is int64 here and double in other files, which cannot hold'):
+        rows_of([a, tmp_path / "b.parquet"], quarantine)
+
+
 def test_a_field_nobody_sampled_makes_a_record_bad_unless_columns_are_named(tmp_path, quarantine):
     path = tmp_path / "a.jsonl"
-    rows = [{"id": str(i), "text": "filler " * 200} for i in range(5000)]
+    rows = [{"id": str(i), "text": "filler " * 200, "meta": {"n": 1}} for i in range(5000)]
     rows[1234]["more"] = "unseen"
+    rows[2345]["meta"]["more"] = "unseen"
     write(path, rows)
-    assert len(rows_of(path, quarantine)) == 4999
-    assert quarantine.counts == {"field that the sampled records do not have": 1}
+    assert len(rows_of(path, quarantine)) == 4998
+    assert quarantine.counts == {
+        "field that the sampled records do not have": 1,
+        'field "meta" has a key that the sampled records do not have': 1,
+    }
     assert len(rows_of(path, quarantine, columns=["id", "text"])) == 5000
 
 

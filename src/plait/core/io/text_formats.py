@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from plait.core.io.fitting import Fitter
+from plait.core.io.json_faults import why_not_json, why_unreadable
 from plait.core.io.lines import line_chunks
 from plait.core.quarantine import Quarantine
 from plait.errors import DataError
@@ -60,7 +61,7 @@ def _good_objects(
             value = loads(line)
             reason = None if type(value) is dict else "not a JSON object"
         except ValueError:
-            value, reason = None, _why_unreadable(line, otherwise="not JSON")
+            value, reason = None, why_not_json(line)
         if reason is None:
             values.append(value)
             kept.append((number, line))
@@ -204,7 +205,7 @@ def _parse_records(
             [(number, lines)] = run
             line = b"\n".join(lines)
             as_text = _parse(run, header, delimiter, {name: pa.string() for name in header})
-            reason = _why_unreadable(line, otherwise=f"not {len(header)} columns")
+            reason = why_unreadable(line, otherwise=f"not {len(header)} columns")
             quarantine.add(
                 where=f"{path}:{number}",
                 reason="value of another type" if as_text is not None else reason,
@@ -251,8 +252,8 @@ def read_text_folder(
             )
             continue
         data = file.read_bytes()
-        reason = None if _is_text(data) else _why_unreadable(data, otherwise="not text")
-        if reason is not None:
+        reason = why_unreadable(data, otherwise="")
+        if reason:
             quarantine.add(where=str(file), reason=reason, record=_shown(data))
             continue
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -265,20 +266,6 @@ def read_text_folder(
             records, places, held = [], [], 0
     if records and (batch := fitter.records(records, places.__getitem__)):
         yield batch
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in data
-
-
-def _why_unreadable(line: bytes, *, otherwise: str) -> str:
-    if b"\0" in line:
-        return "NUL byte"
-    return otherwise if _is_text(line) else "not UTF-8"
 
 
 def _shown(line: bytes) -> str:

@@ -28,6 +28,8 @@ def is_lines(file: File) -> bool:
         json.loads(head.split(b"\n")[0])
     except ValueError:
         return False
+    except RecursionError:
+        return True  # one line holds all that nesting
     return True
 
 
@@ -83,6 +85,8 @@ def _elements(file: File, limit: int) -> Iterator[str]:
             except ValueError as error:
                 if ended or len(text) - at > limit:
                     raise _not_json(file, count + 1) from error
+            except RecursionError as error:
+                raise _not_json(file, count + 1, "nested too deep to be read") from error
             else:
                 # A number at the end of what was read may go on.
                 if end < len(text) or ended:
@@ -105,9 +109,9 @@ def _elements(file: File, limit: int) -> Iterator[str]:
         text += "".join(grown)
 
 
-def _not_json(file: File, number: int) -> DataError:
+def _not_json(file: File, number: int, problem: str = "not JSON") -> DataError:
     return DataError(
-        f"record {number} is not JSON, so what follows cannot be read",
+        f"record {number} is {problem}, so what follows cannot be read",
         code="data.damaged",
         where=str(file.path),
         hint="the file was cut off or damaged; one record a line (.jsonl) survives that",

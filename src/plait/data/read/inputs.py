@@ -33,6 +33,7 @@ def blocks(
     required: Sequence[str] = (),
     id_key: str = "id",
     text_key: str = "text",
+    texts: bool = False,
     max_line_bytes: int = 64 << 20,
     max_rows: int | None = None,
     suffixes: Sequence[str] = (),
@@ -55,6 +56,7 @@ def blocks(
         required: Fields that every record must have, not null.
         id_key: Field to give an id where records have none; see `plait.data.read.ids`. Empty for none.
         text_key: The field whose content decides that id.
+        texts: Where there is that field, every record must have it, not null; data without it is read all the same.
         max_line_bytes: A longer line or document is quarantined, never held as a whole.
         max_rows: At most so many rows, shared out among the sources by their weights.
         suffixes: Suffixes of the files read in a folder; all when empty.
@@ -71,7 +73,10 @@ def blocks(
     for source in sources:
         number = sum(map(len, parts))
         parts.append(list(parts_of(source, number, suffixes=suffixes, folders=folders, skipped=left_out)))
-    schema = merged([part.schema(required, max_line_bytes) for own in parts for part in own], columns)
+    schemas = [part.schema(required, max_line_bytes) for own in parts for part in own]
+    schema = merged(schemas, columns, required)
+    if texts and text_key in schema.names:
+        required = tuple(dict.fromkeys([*required, text_key]))
     settings = Settings(schema, tuple(required), columns is None, max_line_bytes, id_key, text_key)
     shares: list[int | None] = [None] * len(sources)
     if max_rows is not None:

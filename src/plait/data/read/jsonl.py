@@ -11,8 +11,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from plait.core.io.json_faults import why_not_json
 from plait.core.quarantine import Quarantine
-from plait.data.read.records import Record, fitting, select
+from plait.data.read.records import TOO_DEEP, Record, fitting, select, too_deep
 
 Place = Callable[[int, int], str]
 """Number of a line in the data, from 0, and its offset → where it is found again."""
@@ -98,9 +99,7 @@ def parse_any(
         filled = _filled(lines) if filled is None else filled
         records, positions = _good_objects(lines, starts, max_line_bytes, place, quarantine)
     flat = exclusive and not any(pa.types.is_nested(field.type) for field in schema)
-    bad = _repeated_keys(data, lines, records, starts, positions, flat) | _rounded_integers(
-        lines, records, positions, schema
-    )
+    bad = _bad_keys(data, lines, records, starts, positions, flat) | _rounded_integers(data, lines, positions, schema)
     for index in sorted(bad):
         _refuse(lines, starts, int(positions[index]), bad[index], place, quarantine)
     if bad:
@@ -136,7 +135,10 @@ def _is_filled(line: bytes) -> bool:
 
 
 def sample_records(data: bytes) -> list[Record]:
-    """The records among some lines, to learn the columns from; what is bad is left for the read itself to find."""
+    """The records among some lines, to learn the columns from; what is bad is left for the read itself to find.
+
+    Of a text only the first character is kept, so that long ones do not add up.
+    """
     records = list[Record]()
     for line in data.split(b"\n"):
         try:
@@ -144,7 +146,8 @@ def sample_records(data: bytes) -> list[Record]:
         except orjson.JSONDecodeError:
             continue
         if type(value) is dict:
-            records.append(value)
+            fields = {name: one[:1] if type(one) is str else one for name, one in value.items()}
+            records.append({name: one for name, one in fields.items() if not too_deep(one)})
     return records
 
 
@@ -167,7 +170,7 @@ def _good_objects(
                 value = orjson.loads(line)
                 reason = None if type(value) is dict else "not a JSON object"
             except orjson.JSONDecodeError:
-                reason = why_unreadable(line, otherwise="not JSON")
+                reason = why_not_json(line)
         if reason is None:
             records.append(value)
             positions.append(index)
@@ -182,7 +185,7 @@ def _refuse(
     quarantine.add(where=place(index, int(starts[index])), reason=reason, record=shown(lines[index]))
 
 
-def _repeated_keys(
+def _bad_keys(
     data: bytes,
     lines: Sequence[bytes],
     records: Sequence[Record],
@@ -194,19 +197,16 @@ def _repeated_keys(
 
     A closing quote, perhaps blanks, and a colon make a key, so that there are as many of those as keys, unless one
     stands twice. An opening quote before a colon adds to the count and an escaped quote hides whether it is one;
-    lines where either may be are parsed again, with care.
+    lines where either may be are parsed again, with care. So are those of which counting them takes too long a stack.
     """
     keys, doubtful = _key_colons(np.frombuffer(data, np.uint8))
-    expected = np.fromiter(map(len if flat else _count_keys, records), np.int64, len(records))
+    expected = np.fromiter(map(len if flat else _key_count, records), np.int64, len(records))
     counts = np.diff(np.searchsorted(keys, starts))[positions]
     suspicious = counts != expected
     if len(doubtful):
         suspicious |= (np.diff(np.searchsorted(doubtful, starts)) > 0)[positions]
-    return {
-        int(index): "a key stands twice"
-        for index in np.flatnonzero(suspicious)
-        if _has_repeated_key(lines[int(positions[index])])
-    }
+    found = {int(index): _fault_of_keys(lines[int(positions[index])]) for index in np.flatnonzero(suspicious)}
+    return {index: reason for index, reason in found.items() if reason is not None}
 
 
 def _key_colons(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,6 +224,14 @@ def _key_colons(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     doubtful = escaped & (raw[before - 2] == _BACKSLASH)
     doubtful[blank] = True
     return colons[quoted & ~escaped], colons[doubtful]
+
+
+def _key_count(record: Record) -> int:
+    """How many keys it has, nested ones too; -1 if it is nested too deep to tell."""
+    try:
+        return _count_keys(record)
+    except RecursionError:
+        return -1
 
 
 def _count_keys(record: Record) -> int:
@@ -250,7 +258,7 @@ class _RepeatedKeyError(Exception):
     """A key stands twice."""
 
 
-def _has_repeated_key(line: bytes) -> bool:
+def _fault_of_keys(line: bytes) -> str | None:
     def distinct(pairs: list[tuple[str, Any]]) -> None:
         if len({name for name, _ in pairs}) != len(pairs):
             raise _RepeatedKeyError
@@ -258,32 +266,44 @@ def _has_repeated_key(line: bytes) -> bool:
     try:
         json.loads(line, object_pairs_hook=distinct)
     except _RepeatedKeyError:
-        return True
-    return False
+        return "a key stands twice"
+    except RecursionError:
+        return TOO_DEEP
+    return None
 
 
-def _rounded_integers(
-    lines: Sequence[bytes], records: Sequence[Record], positions: np.ndarray, schema: pa.Schema
-) -> dict[int, str]:
+def _rounded_integers(data: bytes, lines: Sequence[bytes], positions: np.ndarray, schema: pa.Schema) -> dict[int, str]:
     """Records with an integer of more than 64 bits, which the parser gives as the nearest float."""
-    bad = dict[int, str]()
-    for name in (field.name for field in schema if pa.types.is_floating(field.type)):
-        for index, record in enumerate(records):
-            value = record.get(name)
-            if type(value) is float and abs(value) >= 2**63 and _LONG_NUMBER.search(lines[int(positions[index])]):
-                bad[index] = "an integer of more than 64 bits"
-    return bad
+    names = [field.name for field in schema if _holds_floats(field.type)]
+    if not names or not _LONG_NUMBER.search(data):
+        return {}
+    return {
+        index: "an integer of more than 64 bits"
+        for index, position in enumerate(positions.tolist())
+        if _LONG_NUMBER.search(lines[position]) and _has_long_integer(lines[position], names)
+    }
 
 
-def why_unreadable(line: bytes, *, otherwise: str) -> str:
-    """What is wrong with bytes that could not be read."""
-    if b"\0" in line:
-        return "NUL byte"
+def _holds_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind):
+        return _holds_floats(kind.value_type)
+    if pa.types.is_struct(kind):
+        return any(_holds_floats(kind.field(index).type) for index in range(kind.num_fields))
+    return pa.types.is_floating(kind)
+
+
+def _has_long_integer(line: bytes, names: Sequence[str]) -> bool:
     try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    return otherwise
+        record = json.loads(line)  # whose integers are exact
+    except RecursionError:
+        return False  # no column is that deep: it is found bad for that
+    level = [record.get(name) for name in names]
+    while level:
+        if any(type(one) is int and not -(2**63) <= one < 2**64 for one in level):
+            return True
+        nested = [one.values() if type(one) is dict else one for one in level if type(one) in (dict, list)]
+        level = [inner for one in nested for inner in one]
+    return False
 
 
 def shown(line: bytes) -> str:

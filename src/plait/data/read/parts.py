@@ -57,9 +57,9 @@ class Part:
         """Its columns, from a little of it."""
         match self.kind:
             case "lines":
-                return lines_schema(self.files[0])
+                return lines_schema(self.files[0], max_line_bytes)
             case "pieces":
-                return stream_schema(self.files[0])
+                return stream_schema(self.files[0], max_line_bytes)
             case "array":
                 return schema_of(sample_records(array_head(self.files[0], max_line_bytes)))
             case "parquet":
@@ -105,13 +105,18 @@ class Part:
         self, required: Sequence[str], max_line_bytes: int, batch_bytes: int, quarantine: Collected
     ) -> Iterator[pa.RecordBatch]:
         def read(path: Path) -> Iterator[pa.RecordBatch]:
-            return read_batches(
-                path,
-                required=required,
-                quarantine=quarantine,
-                batch_bytes=batch_bytes,
-                max_line_bytes=max_line_bytes,
-            )
+            try:
+                yield from read_batches(
+                    path,
+                    required=required,
+                    quarantine=quarantine,
+                    batch_bytes=batch_bytes,
+                    max_line_bytes=max_line_bytes,
+                )
+            except DataError as error:
+                # One empty shard among others, such as a CSV of nothing but its header, is no fault.
+                if error.code != "data.empty":
+                    raise
 
         path = self.files[0].path
         if isinstance(path, Path):

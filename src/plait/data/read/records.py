@@ -13,6 +13,11 @@ from plait.core.quarantine import Quarantine
 from plait.errors import DataError
 
 Record = dict[str, Any]
+MOST_NESTED = 48
+"""How deep the values of a field may be nested; what deals with columns gives up a little beyond that."""
+
+TOO_DEEP = f"lists and objects nested more than {MOST_NESTED} deep"
+_NESTED = (dict, list)
 _LISTS = frozenset({list, type(None)})
 _STRUCTS = frozenset({dict, type(None)})
 Refuse = Callable[[int, str], None]
@@ -66,10 +71,49 @@ def _problem(record: Record, kinds: dict[str, pa.DataType], required: Sequence[s
             return f'field "{name}" is null' if name in record else f'missing field "{name}"'
     for name, value in record.items():
         if name not in kinds:
-            return "field that the sampled records do not have"
+            return TOO_DEEP if too_deep(value) else "field that the sampled records do not have"
         if value is not None and column_of([value], kinds[name]) is None:
-            return f'field "{name}" is not {kinds[name]}'
+            if too_deep(value):
+                return TOO_DEEP
+            return _misfit(value, kinds[name], name) or f'field "{name}" is not {_told(kinds[name])}'
     return None
+
+
+def too_deep(value: Any) -> bool:
+    """Whether lists and objects are nested more than `MOST_NESTED` deep."""
+    level = [value] if type(value) in _NESTED else []
+    for _ in range(MOST_NESTED):
+        inside = (one.values() if type(one) is dict else one for one in level)
+        level = [inner for values in inside for inner in values if type(inner) in _NESTED]
+        if not level:
+            return False
+    return True
+
+
+def _misfit(value: Any, kind: pa.DataType, name: str) -> str | None:
+    """What does not fit, at the innermost place; names only what the schema has, as records are counted by it."""
+    if value is None:
+        return None
+    if pa.types.is_list(kind) and type(value) is list:
+        found = (_misfit(item, kind.value_type, f"{name}[]") for item in value)
+        return next(filter(None, found), None)
+    if pa.types.is_struct(kind) and type(value) is dict:
+        kinds = {kind.field(index).name: kind.field(index).type for index in range(kind.num_fields)}
+        if not value.keys() <= kinds.keys():
+            return f'field "{name}" has a key that the sampled records do not have'
+        found = (_misfit(inner, kinds[key], f"{name}.{key}") for key, inner in value.items())
+        return next(filter(None, found), None)
+    if column_of([value], kind) is not None:
+        return None
+    if type(value) is int and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return f'field "{name}" is an integer that {kind} cannot hold'
+    return f'field "{name}" is not {_told(kind)}'
+
+
+def _told(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return "an object"
+    return "a list" if pa.types.is_list(kind) else str(kind)
 
 
 def column_of(values: list[Any], kind: pa.DataType) -> pa.Array | None:
@@ -147,8 +191,12 @@ def _kind(values: list[Any]) -> pa.DataType:
         case "truth":
             return pa.bool_()
         case "number":
-            fractions = any(type(value) is float for value in values)
-            return pa.float64() if fractions else pa.int64()
+            numbers = [value for value in values if type(value) in (int, float)]
+            if any(type(value) is float for value in numbers):
+                return pa.float64()
+            # Hashes of 64 bits have no sign; of what exclude each other, the more frequent.
+            large, negative = sum(value >= 2**63 for value in numbers), sum(value < 0 for value in numbers)
+            return pa.uint64() if large > negative else pa.int64()
         case "list":
             return pa.list_(_kind([item for value in values if isinstance(value, list) for item in value]))
         case _:
@@ -177,10 +225,12 @@ def unified(first: pa.Schema, second: pa.Schema) -> pa.Schema:
         >>> unified(one, other).names, str(unified(one, other).field("n").type)
         (['n', 'lang'], 'double')
     """
-    kinds = {field.name: _plain(field.type) for field in first}
+    kinds = {field.name: plain(field.type) for field in first}
     for field in second:
         before = kinds.get(field.name, pa.null())
-        kinds[field.name] = _widened(before, _plain(field.type)) or before
+        both = _widened(before, plain(field.type))
+        # Not `or`: an object without any key has a type that counts as false.
+        kinds[field.name] = before if both is None else both
     return pa.schema(list(kinds.items()))
 
 
@@ -200,10 +250,29 @@ def _settled(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+def plain(kind: pa.DataType) -> pa.DataType:
+    """The type without what only says how it is laid out: 64-bit offsets, views, dictionaries.
+
+    Example:
+        >>> str(plain(pa.large_list(pa.struct([("role", pa.large_string())]))))
+        'list<item: struct<role: string>>'
+    """
+    types = pa.types
+    if types.is_dictionary(kind):
+        return plain(kind.value_type)
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_struct(kind):
+        return pa.struct([(kind.field(i).name, plain(kind.field(i).type)) for i in range(kind.num_fields)])
+    if types.is_map(kind):
+        return pa.map_(plain(kind.key_type), plain(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(plain(kind.value_type), kind.list_size)
+    if any(told(kind) for told in (types.is_list, types.is_large_list, types.is_list_view, types.is_large_list_view)):
+        return pa.list_(plain(kind.value_type))
+    return kind
 
 
 def _widened(kind: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -237,14 +306,7 @@ def cast_batch(
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if column.type != field.type:
-            if _widened(_plain(column.type), field.type) != field.type:
-                raise DataError(
-                    f'column "{field.name}" is {column.type} here and {field.type} in other files',
-                    code="data.wrong-type",
-                    where=place(0),
-                    hint="name the columns to read, so that others do not matter",
-                )
-            column = column.cast(field.type)
+            column = _cast(column, field, place)
         arrays.append(pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], field.type))
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
     valid = np.ones(batch.num_rows, np.bool_)
@@ -257,3 +319,18 @@ def cast_batch(
                 record = batch.slice(row, 1).to_pylist()[0]
                 quarantine.add(where=place(row), reason=f'field "{name}" is null', record=record)
     return (batch if valid.all() else batch.filter(pa.array(valid))), np.flatnonzero(valid)
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field, place: Callable[[int], str]) -> pa.ChunkedArray:
+    problem = f'column "{field.name}" is {column.type} here and {field.type} in other files'
+    try:
+        if _widened(plain(column.type), field.type) == field.type:
+            return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        problem += f", which cannot hold all of it: {str(error).splitlines()[0]}"
+    raise DataError(
+        problem,
+        code="data.wrong-type",
+        where=place(0),
+        hint="give it one type in all files, or read them apart; in Python, columns= leaves it out",
+    )
