@@ -105,7 +105,7 @@ class EndingModel:
             kind = LimitReached if self.code == "llm.limit-reached" else LLMError
             raise kind("no more", code=self.code)
         self.done += 1
-        return [Reply('{"score": 1}', "stop", Usage(1, 1))]
+        return [Reply('{"score": 1}', Usage(1, 1))]
 
     async def aclose(self) -> None:
         pass
