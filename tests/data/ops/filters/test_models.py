@@ -137,7 +137,7 @@ def test_marks_become_a_score(kind: type[LLMAnalysisFilter], rest: dict[str, Any
     op = kind.model_validate(settings)
     batch = Batch.of_texts(["a fine text", "a poor text", "odd"])
     stats = op.measure(batch)
-    score, record, tags = (stats[name] for name in op.stats)
+    record, tags, score = (stats[name] for name in op.stats)
     assert score[:2].tolist() == pytest.approx([0.8, 0.4])
     assert np.isnan(score[2])
     assert json.loads(record[0])["rationale"] == rest["rationale"]
@@ -177,9 +177,9 @@ def test_conditions_in_words() -> None:
     batch = Batch.of_texts(["yes", "no", "  ", "odd"])
     stats = op.measure(batch)
     assert op.keeps(batch, stats).tolist() == [True, False, False, False]
-    assert stats[op.stats[0]][:3].tolist() == [1.0, 0.0, 0.0]
-    assert np.isnan(stats[op.stats[0]][3])
-    assert json.loads(stats[op.stats[1]][0])["total_tokens"] > 0
+    assert stats[op.stats[-1]][:3].tolist() == [1.0, 0.0, 0.0]
+    assert np.isnan(stats[op.stats[-1]][3])
+    assert json.loads(stats[op.stats[0]][0])["total_tokens"] > 0
     unasked = LLMConditionFilter.model_validate({"model": {"use": "scripted", "answers": []}})
     assert unasked.keeps(batch, unasked.measure(batch)).tolist() == [True, True, False, True]
 

@@ -32,7 +32,7 @@ class LLMConditionFilter(AsksEither, FieldFilter):
     with a truth value instead of a yes or no that is searched for; the stat is 1 or 0, NaN without a usable answer.
     """
 
-    stats = ("llm_condition_filter_result", "llm_semantic_usage")
+    stats = ("llm_semantic_usage", "llm_condition_filter_result")
 
     condition: str = ""
     """The condition."""
@@ -74,12 +74,12 @@ class LLMConditionFilter(AsksEither, FieldFilter):
             )
             for a in answers
         ]
-        return {self.stats[0]: np.array(result, np.float64), self.stats[1]: pl.Series(usage, dtype=pl.String)}
+        return {self.stats[0]: pl.Series(usage, dtype=pl.String), self.stats[1]: np.array(result, np.float64)}
 
     def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
         """Whether the condition holds."""
         del batch
-        holds = np.asarray(stats[self.stats[0]]) == 1
+        holds = np.asarray(stats[self.stats[-1]]) == 1
         return ~holds if self.reversed_range else holds
 
     def _question(self, text: str, row: Mapping[str, Any]) -> Question:

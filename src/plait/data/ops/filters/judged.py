@@ -38,7 +38,7 @@ class LLMAnalysisFilter(AsksEither, RangeFilter):
     to a JSON schema; a missing score is NaN, not 0.
     """
 
-    stats = ("llm_analysis_score", "llm_analysis_record", "llm_analysis_tags")
+    stats = ("llm_analysis_record", "llm_analysis_tags", "llm_analysis_score")
     dimensions: ClassVar[Mapping[str, str]] = {
         "clarity": "how easily the sample is understood",
         "relevance": "how well it keeps to its topic or task",
@@ -91,23 +91,23 @@ class LLMAnalysisFilter(AsksEither, RangeFilter):
     """Language of what the model writes: ``en`` or ``zh``."""
 
     def measure(self, batch: Batch) -> Columns:
-        """Score, record and tags."""
+        """Record, tags and score."""
         answers = self.ask([self._question(row) for row in batch.frame.to_dicts()], self._shape())
         marks = [a.values["dimension_scores"] if a.values else None for a in answers]
         scores = [np.nan if m is None else sum(m.values()) / len(m) / 5 for m in marks]
         records = [_json(a.values) if a.values else _json({"status": a.status}) for a in answers]
         tags = [_tags(a) for a in answers]
-        columns = np.array(scores, np.float64), pl.Series(records, dtype=pl.String), pl.Series(tags, dtype=pl.String)
+        columns = pl.Series(records, dtype=pl.String), pl.Series(tags, dtype=pl.String), np.array(scores, np.float64)
         return dict(zip(self.stats, columns, strict=True))
 
     def value(self, batch: Batch) -> np.ndarray:
         """Mean mark over 5, NaN without a usable answer."""
-        return self.measure(batch)[self.stats[0]]
+        return self.measure(batch)[self.stats[-1]]
 
     def keeps(self, batch: Batch, stats: Columns) -> np.ndarray:
         """Whether the score lies in the range, or there is none and such rows stay."""
         del batch
-        score = np.asarray(stats[self.stats[0]])
+        score = np.asarray(stats[self.stats[-1]])
         return np.where(np.isnan(score), self.stays_unmarked, self.inside(score))
 
     def bounds(self) -> Bounds:
@@ -174,7 +174,7 @@ class LLMQualityScoreFilter(LLMAnalysisFilter):
     Source: Data-Juicer 1.6.1, ``llm_quality_score_filter``; see ``llm_analysis_filter`` for what differs.
     """
 
-    stats = ("llm_quality_score", "llm_quality_record", "llm_quality_tags")
+    stats = ("llm_quality_record", "llm_quality_tags", "llm_quality_score")
     dimensions: ClassVar[Mapping[str, str]] = {
         "accuracy": "whether what it says is true and can be checked",
         "grammar": "how correct and fluent its language is",
@@ -201,7 +201,7 @@ class LLMDifficultyScoreFilter(LLMAnalysisFilter):
     Source: Data-Juicer 1.6.1, ``llm_difficulty_score_filter``; see ``llm_analysis_filter`` for what differs.
     """
 
-    stats = ("llm_difficulty_score", "llm_difficulty_record", "llm_difficulty_tags")
+    stats = ("llm_difficulty_record", "llm_difficulty_tags", "llm_difficulty_score")
     dimensions: ClassVar[Mapping[str, str]] = {
         "linguistic_complexity": "how demanding its words and sentences are",
         "conceptual_depth": "how abstract and theoretical it is",
@@ -230,7 +230,7 @@ class LLMTaskRelevanceFilter(LLMAnalysisFilter):
     must be given; there another program may hand it over later.
     """
 
-    stats = ("llm_task_relevance", "llm_task_relevance_record", "llm_task_relevance_tags")
+    stats = ("llm_task_relevance_record", "llm_task_relevance_tags", "llm_task_relevance")
     dimensions: ClassVar[Mapping[str, str]] = {
         "topical_relevance": "whether it is about what the task is about",
         "linguistic_style_match": "whether style, tone and complexity are those of the task's examples",
