@@ -185,6 +185,16 @@ def test_tuning_finds_the_threshold_that_parts_good_from_bad():
     assert tune(_ask(_scored()), quality="quality", objective="quality", trials=40, filters=[ALNUM], seed=1) == found
 
 
+def test_tuning_never_comes_out_below_the_recipe_as_it_is():
+    # The best cut drops 80 % of the rows, more than a search may; the recipe has it already.
+    score = np.repeat([0.0, 1.0], [80, 20])
+    table = pl.DataFrame({"text_len": np.arange(100.0), "score": score})
+    ops = [("text_length_filter", TextLengthFilter(min_len=80))]
+    found = tune(WhatIf(StatsTable(table), criteria(ops)), quality="score", objective="quality", trials=15)
+    assert found.start.value == found.best.value == 1.0
+    assert found.settings == {}
+
+
 def test_the_published_objective_adds_volume_to_quality():
     frame = _scored()
     found = tune(_ask(frame), quality="quality", trials=3, mixture=True)

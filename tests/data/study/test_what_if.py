@@ -16,6 +16,7 @@ from plait.data.ops.filters.characters import AlphanumericFilter, TextLengthFilt
 from plait.data.ops.filters.fields import SpecifiedNumericFieldFilter
 from plait.data.ops.filters.language import LanguageIDScoreFilter
 from plait.data.ops.filters.words import WordsNumFilter
+from plait.data.plan import compile_plan, read_ops
 from plait.data.study.criteria import criteria, thresholds, with_bounds
 from plait.data.study.suggest import by_k_sigma, by_keep_rate
 from plait.data.study.table import MOST_SOURCES, OTHER, StatsTable
@@ -209,3 +210,63 @@ def test_a_source_per_row_is_put_together_and_border_rows_name_their_own():
     assert sum(s.kept for s in found.sources.values()) == found.overall.kept
     assert found.sources[OTHER].rows == 700 - (MOST_SOURCES - 1)
     assert [r.source for r in what_if.border(ALNUM)] == [frame["source"][r.position] for r in what_if.border(ALNUM)]
+
+
+def test_a_stat_named_like_a_column_of_the_lineage_has_a_name_of_its_own():
+    ops = [("specified_numeric_field_filter", SpecifiedNumericFieldFilter(field_key="chars", min_value=3))]
+    assert criteria(ops)[0].stats == tuple(compile_plan(ops).stats) == ("chars@0",)
+
+
+def test_rows_that_an_operation_without_a_number_dropped_stay_dropped():
+    ops = read_ops(
+        [
+            {"document_deduplicator": {}},
+            {"specified_field_filter": {"field_key": "source", "target_value": ["web"]}},
+            {"text_length_filter": {"min_len": 10}},
+            {"document_minhash_deduplicator": {}},
+        ]
+    )
+    table = StatsTable(
+        pl.DataFrame(
+            {
+                "kept": [True, False, False, False, False, True],
+                "dropped_by": [
+                    None, "document_deduplicator", "specified_field_filter", "text_length_filter",
+                    "document_minhash_deduplicator", None,
+                ],
+                "text_len": [20.0, None, 90.0, 5.0, 70.0, 30.0],
+            }
+        )
+    )  # fmt: skip
+    what_if = WhatIf.of_recipe(table, ops)
+    assert {name: np.flatnonzero(rows).tolist() for name, rows in what_if.gone.items()} == {
+        "document_deduplicator": [1], "specified_field_filter": [2],
+    }  # fmt: skip
+    assert what_if.keep().overall.kept == 3  # near duplicates are not decided again
+    assert what_if.mask({LENGTH: TextLengthFilter(min_len=1)}).tolist() == [True, False, False, True, True, True]
+    assert what_if.overlap().dropped == [1]
+    assert {row.position for row in what_if.border(LENGTH)} == {0, 3, 4, 5}
+    found = by_keep_rate(what_if, 0.9)
+    assert found.after.overall.kept == 4
+    assert any("no thresholds keep more than 66.7 %" in note for note in found.warnings)
+    assert any("specified_field_filter measures nothing" in note for note in found.warnings)
+    [change] = by_k_sigma(what_if, 1).changes[:1]
+    assert change.evidence.startswith(f"mean {np.mean([20, 5, 70, 30]):.4g}")
+
+
+def test_a_stat_that_is_no_number_may_be_null():
+    ops = read_ops([{"conversation_roles_filter": {}}, {"text_length_filter": {"min_len": 10}}])
+    table = pl.DataFrame({"role_problem": [None, "two of one side", None], "text_len": [20.0, 30.0, 5.0]})
+    what_if = WhatIf.of_recipe(StatsTable(table), ops)
+    assert what_if.mask().tolist() == [True, False, False]
+    assert by_keep_rate(what_if, 0.6).after.overall.kept == 2
+
+
+def test_of_several_stats_thresholds_are_about_the_number():
+    ops = read_ops([{"llm_quality_score_filter": {"model": "local", "min_score": 0.5}}])
+    columns = {"llm_quality_score": [0.2, 0.6, 0.9], "llm_quality_record": ["{}"] * 3, "llm_quality_tags": [None] * 3}
+    what_if = WhatIf.of_recipe(StatsTable(pl.DataFrame(columns, schema_overrides={"llm_quality_tags": pl.String})), ops)
+    assert what_if.filters[0].number == "llm_quality_score"
+    assert what_if.move("llm_quality_score_filter", low=0.7).overall.kept == 1
+    [change, *_] = by_keep_rate(what_if, 0.5).changes
+    assert (change.stat, change.field) == ("llm_quality_score", "min_score")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from plait.data.names import RESERVED
 from plait.data.op import Filter, Op, RangeFilter
 from plait.errors import UsageError, nearest
 
@@ -53,7 +54,7 @@ def criteria(ops: Sequence[tuple[str, Op]]) -> list[Criterion]:
         ops: Names and operations in the order of the recipe, as `plait.data.plan.read_ops` gives them.
     """
     found = list[Criterion]()
-    names, taken = set[str](), set[str]()
+    names, taken = set[str](), set(RESERVED)
     for index, (name, op) in enumerate(ops):
         if not isinstance(op, Filter) or not op.stats:
             continue

@@ -167,7 +167,7 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
     depth = np.where(fixed, 1.0, 0.0)
     tails = dict[tuple[str, str], np.ndarray]()
     for criterion in _ranged(what_if):
-        values = table.numbers(criterion.number)
+        values = what_if.values(criterion)
         ranks = pl.Series(values, nan_to_null=True)
         for side in _sides(criterion):
             at = ranks.rank("max", descending=side == "high").to_numpy()
@@ -177,7 +177,7 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
     cut = _cut_depth(depth, weights, keep)
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values, ends = table.numbers(criterion.number), dict[str, float]()
+        values, ends = what_if.values(criterion), dict[str, float]()
         for side in _sides(criterion):
             kept = (tails[criterion.name, side] >= cut) & np.isfinite(values)
             closed = _closed(criterion.range(), side)
@@ -185,7 +185,13 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
         found[criterion.name] = _Bounds(
             ends.get("low"), ends.get("high"), f"tails cut below {100 * cut:.3g} % of the rows"
         )
-    return _suggestions(what_if, f"keep {100 * keep:g} % of {of}", found)
+    notes = list[str]()
+    most = float(weights[fixed].sum() / max(weights.sum(), 1))
+    if most < keep * (1 - 1e-12):
+        notes.append(
+            f"no thresholds keep more than {100 * most:.1f} % of the {of}: what has no threshold drops the rest"
+        )
+    return _suggestions(what_if, f"keep {100 * keep:g} % of {of}", found, notes=notes)
 
 
 def by_labels(what_if: WhatIf, labels: Mapping[str, bool], *, least_gain: int = 2) -> Suggestions:
@@ -313,10 +319,15 @@ def _warnings(after: WhatIf, kept: Kept) -> list[str]:
     """Bounds that drop nothing, filters that repeat others, and too much lost."""
     overlap = after.overlap()
     found = list[str]()
-    for criterion in after.filters:
-        values = _known(after, criterion) if isinstance(criterion.op, RangeFilter) else np.zeros(0)
-        if isinstance(criterion.op, RangeFilter) and len(values):
-            place = thresholds(criterion.op)
+    for name, rows in after.gone.items():
+        found.append(
+            f"{name} measures nothing: the {int(np.count_nonzero(rows)):,} rows it dropped stay dropped, and rows that "
+            "another filter dropped before it are taken to pass it"
+        )
+    for criterion in _ranged(after):
+        values = _known(after, criterion)
+        if len(values):
+            place = thresholds(criterion.range())
             for field, bound, idle in (
                 (place.low_field, place.low, place.low is not None and values.min() >= place.low),
                 (place.high_field, place.high, place.high is not None and values.max() <= place.high),
@@ -336,13 +347,20 @@ def _warnings(after: WhatIf, kept: Kept) -> list[str]:
 
 def _known(what_if: WhatIf, criterion: Criterion) -> np.ndarray:
     """The numbers of the rows that have one."""
-    values = what_if.table.numbers(criterion.number)
+    values = what_if.values(criterion)
     return values[np.isfinite(values)]
 
 
 def _ranged(what_if: WhatIf) -> list[Criterion]:
-    """Filters with thresholds to set. A reversed range keeps tails, so no rule here is for it."""
-    return [c for c in what_if.filters if isinstance(c.op, RangeFilter) and not c.op.reversed_range]
+    """Filters with thresholds to set.
+
+    A reversed range keeps tails, so no rule here is for it; nor is there one where what is measured is no number.
+    """
+    return [
+        c
+        for c in what_if.filters
+        if isinstance(c.op, RangeFilter) and not c.op.reversed_range and what_if.table.is_number(c.number)
+    ]
 
 
 def _settable(place: Thresholds) -> list[str]:

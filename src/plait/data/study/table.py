@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from plait.data.op import Barrier, Filter
+from plait.data.study.criteria import Criterion, criteria
 from plait.errors import DataError, nearest
 
 if TYPE_CHECKING:
-    from plait.data.study.criteria import Criterion
+    from plait.data.op import Op
 
 FIXED = (
     "id", "kept", "dropped_by", "stat", "value", "duplicate_of", "changed_by", "source", "chars",
@@ -167,15 +169,56 @@ class StatsTable:
         names = dict(zip(rows["at"].to_list(), rows["id"].to_list(), strict=True))
         return [str(names[p]) for p in positions.tolist()]
 
-    def check_complete(self, needed: Sequence[Criterion]) -> None:
-        """Whether the stats of all criteria are known for every row.
+    def is_number(self, stat: str) -> bool:
+        """Whether a column holds numbers."""
+        return stat in self.schema and self.schema[stat].is_numeric()
+
+    def gone(self, ops: Sequence[tuple[str, Op]]) -> dict[str, np.ndarray]:
+        """By operation that measures nothing, the rows it dropped that stay dropped whatever the thresholds.
+
+        Those are the rows of filters without a number and of mappers, and of deduplicators and selectors those that
+        a later filter could not measure. The others of these stand to be decided again.
+
+        Args:
+            ops: The recipe.
+
+        Returns:
+            bool ``[rows]`` by name; without the operations that dropped none.
+        """
+        if not self.has("dropped_by"):
+            return {}
+        dropped_by = self.column("dropped_by").cast(pl.String)
+        unmeasured = np.zeros(self.rows, np.bool_)
+        for criterion in criteria(ops):
+            for stat in filter(self.is_number, criterion.stats):
+                unmeasured |= self.column(stat).is_null().to_numpy()
+        found = dict[str, np.ndarray]()
+        for name, op in ops:
+            if isinstance(op, Filter) and op.stats:
+                continue
+            rows = (dropped_by == name).fill_null(value=False).to_numpy()
+            rows = rows & unmeasured if isinstance(op, Barrier) else rows
+            if rows.any():
+                found[name] = rows
+        return found
+
+    def check_complete(self, needed: Sequence[Criterion], among: np.ndarray | None = None) -> None:
+        """Whether the numbers of all criteria are known for every row. What is no number may be null.
+
+        Args:
+            needed: The criteria.
+            among: Rows that count, bool ``[rows]``; all if not given.
 
         Raises:
             DataError: Some are not: rows that another filter had dropped were not measured.
         """
         for criterion in needed:
             for stat in criterion.stats:
-                missing = self.column(stat).null_count()
+                column = self.column(stat)
+                if not column.dtype.is_numeric():
+                    continue
+                unknown = column.is_null().to_numpy()
+                missing = int(np.count_nonzero(unknown if among is None else unknown & among))
                 if missing:
                     raise DataError(
                         f'"{stat}" is not known for {missing:,} of {self.rows:,} rows',

@@ -45,7 +45,7 @@ class Tuned(Fact):
     start: Trial
     """The recipe as it is, with all of each source."""
     settings: dict[str, dict[str, float | int]]
-    """By filter: its best settings."""
+    """By filter: its best settings; empty if nothing tried is better than the recipe as it is."""
     mixture: dict[str, float]
     """By source: the share of its rows to take, if mixtures were searched."""
     trials: list[Trial]
@@ -93,11 +93,16 @@ def tune(
     finally:
         optuna.logging.set_verbosity(shown)
     tried = [Trial.model_validate(t.user_attrs["trial"]) for t in study.trials]
+    best, whole = tried[study.best_trial.number], dict.fromkeys(search.sources, 1.0)
+    start = search.measure({}, whole)
     settings, weights = search.read(study.best_trial.params)
+    if start.value >= best.value:
+        # The search reaches the recipe as it is only about, and not at all where a bound cuts off more than it may.
+        best, settings, weights = start, {}, whole
     return Tuned(
         objective=objective,
-        best=tried[study.best_trial.number],
-        start=search.measure({}, dict.fromkeys(search.sources, 1.0)),
+        best=best,
+        start=start,
         settings=settings,
         mixture=weights if mixture else {},
         trials=tried,
@@ -120,16 +125,17 @@ class _Search:
     ) -> None:
         self.what_if, self.objective, self.least_volume = what_if, objective, least_volume
         self.scores = what_if.table.numbers(quality)
-        if not np.isfinite(self.scores).all():
+        if not np.isfinite(self.scores[what_if.there]).all():
             raise DataError(f'"{quality}" is not known for every row', code="study.incomplete",
                             hint="measure it for all rows first")  # fmt: skip
         if not len(self.scores):
             raise DataError("there are no rows to tune on", code="study.no-rows")
+        self.scores = np.where(what_if.there, self.scores, 0.0)
         self.sources, self.codes = list(what_if.table.sources().names), what_if.table.sources().codes
         self.mixed = [f"weight of {name}" for name in self.sources] if mixture else []
         chosen = [pick(what_if.filters, name) for name in names] if names is not None else what_if.filters
         bounded = [c for c in chosen if _bounded(c)]
-        self.sorted = {c.name: _sorted(what_if.table.numbers(c.number)) for c in bounded}
+        self.sorted = {c.name: _sorted(what_if.values(c)) for c in bounded}
         self.tails = [(c, side) for c in bounded if len(self.sorted[c.name]) for side in _bounded(c)]
         if not self.tails and not self.mixed:
             raise UsageError("there is no threshold and no mixture to search", code="study.nothing-to-tune",

@@ -4,7 +4,7 @@ A row is kept if it fails no filter. How many filters each row fails is counted 
 threshold looks at one column: milliseconds for a million rows.
 
 Duplicates are not decided again: which of them stay depends on what the filters leave, so the figures are those of
-the filters alone.
+the filters alone. Rows that an operation without a number dropped stay dropped.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import polars as pl
 
 from plait.data.batch import Batch
 from plait.data.loops import compiled
-from plait.data.op import Filter, RangeFilter
-from plait.data.study.criteria import Criterion, pick, thresholds, with_bounds
+from plait.data.op import Filter, Op, RangeFilter
+from plait.data.study.criteria import Criterion, criteria, pick, thresholds, with_bounds
 from plait.data.study.facts import Fact
 from plait.data.study.table import StatsTable
 from plait.errors import UsageError
@@ -94,9 +94,12 @@ class BorderRow(Fact):
 class WhatIf:
     """Asks a stats table what other thresholds would keep.
 
+    `there` tells the rows that thresholds decide on, bool ``[rows]``.
+
     Args:
         table: The stats table, complete for all filters.
         filters: The filters of the recipe, from `plait.data.study.criteria.criteria`.
+        gone: By operation that measures nothing, the rows that stay dropped, as `StatsTable.gone` finds them.
 
     Raises:
         DataError: A stat is not known for every row.
@@ -111,15 +114,36 @@ class WhatIf:
         (2, 1)
     """
 
-    def __init__(self, table: StatsTable, filters: Sequence[Criterion]) -> None:
-        table.check_complete(filters)
+    def __init__(
+        self, table: StatsTable, filters: Sequence[Criterion], gone: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         self.table = table
         self.filters = list(filters)
-        self._fails = {c.name: ~self.passes(c) for c in self.filters}
-        self._failures = np.zeros(table.rows, np.uint16)
+        self.gone = dict(gone or {})
+        self.there = np.ones(table.rows, np.bool_)
+        for rows in self.gone.values():
+            self.there &= ~rows
+        table.check_complete(filters, self.there)
+        self._fails = {c.name: ~self.passes(c) & self.there for c in self.filters}
+        self._failures = (~self.there).astype(np.uint16)
         for fails in self._fails.values():
             self._failures += fails
         self._totals = self._sums(np.ones(table.rows, np.bool_))
+
+    @classmethod
+    def of_recipe(cls, table: StatsTable, ops: Sequence[tuple[str, Op]]) -> WhatIf:
+        """Asks about all filters of a recipe.
+
+        Args:
+            table: The stats table that a study of the recipe left.
+            ops: The recipe, as `plait.data.plan.read_ops` gives it.
+        """
+        return cls(table, criteria(ops), table.gone(ops))
+
+    def values(self, criterion: Criterion) -> np.ndarray:
+        """The number a filter decides by, float64 ``[rows]``; NaN where it is not known or the row stays dropped."""
+        values = self.table.numbers(criterion.number)
+        return values if self.there.all() else np.where(self.there, values, np.nan)
 
     def passes(self, criterion: Criterion, op: Filter | None = None) -> np.ndarray:
         """Whether a filter alone would keep each row, bool ``[rows]``.
@@ -159,7 +183,7 @@ class WhatIf:
     def changed(self, changes: Mapping[str, Filter]) -> WhatIf:
         """The same table asked with some filters changed for good."""
         filters = [replace(c, op=changes.get(c.name, c.op)) for c in self.filters]
-        return WhatIf(self.table, filters)
+        return WhatIf(self.table, filters, self.gone)
 
     def move(self, name: str, *, low: float | None = None, high: float | None = None) -> Kept:
         """What is kept if one filter's thresholds move; ``None`` leaves one where it is."""
@@ -204,7 +228,7 @@ class WhatIf:
         lines = [line for line in (bounds.low, bounds.high) if line is not None]
         if not lines:
             raise UsageError(f"{name} has no threshold set", code="study.no-thresholds", hint="set one first")
-        values = self.table.numbers(criterion.number)
+        values = self.values(criterion)
         apart = np.min([np.abs(values - line) for line in lines], axis=0)
         passes = op.inside(values)
         known = np.isfinite(values)
