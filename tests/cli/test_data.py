@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 
@@ -87,12 +88,112 @@ def test_run_of_a_shipped_recipe(plait, tmp_path):
 
 
 def test_run_says_what_a_recipe_asks_for_without_effect(plait, tmp_path):
-    extra = "use_cache: true\nexport_shard_size: 1000\nexport_type: parquet\nopen_tracer: true\n"
-    (tmp_path / "more.yaml").write_text(extra + RECIPE)
+    extra = "use_cache: true\nexport_type: parquet\nkeep_hashes_in_res_ds: true\nkeep_stats_in_res_ds: true\n"
+    (tmp_path / "more.yaml").write_text(f"{extra}percentiles: [0.05, 0.33]\n{RECIPE}  - naive_grouper:\n")
     said = plait("data", "run", "more.yaml").err
     assert said.startswith("without effect here: use_cache: finished work is always kept")
-    for key in ("export_shard_size", "export_type", "open_tracer"):
+    for key in ("export_type", "keep_hashes_in_res_ds", "keep_stats_in_res_ds", "percentiles"):
         assert f"; {key}: " in said
+    assert "always shows 1, 5, 25, 50, 75, 95, 99, and not 0.33" in said
+
+
+def test_settings_of_the_export_and_the_tracer_do_what_they_say(plait, tmp_path):
+    extra = "export_shard_size: 10000\nopen_tracer: true\ntrace_num: 1\nkeep_stats_in_res_ds: true\n"
+    (tmp_path / "more.yaml").write_text(extra + RECIPE)
+    shown = plait("data", "run", "more.yaml")
+    shards = sorted(tmp_path.glob("clean-*-of-*.jsonl"))
+    assert f"kept {KEPT} of {ROWS}" in shown.out
+    assert f"{len(shards)} files, clean-00-of-0{len(shards)}.jsonl to " in shown.out
+    assert "Trace:  clean.run/trace" in shown.out
+    rows = [json.loads(line) for path in shards for line in path.read_text().splitlines()]
+    stats = [json.loads(line) for line in (tmp_path / "clean_stats.jsonl").read_text().splitlines()]
+    assert [row["__dj__stats__"] for row in rows] == [line["__dj__stats__"] for line in stats]
+    assert len(rows) == KEPT
+    traced = (tmp_path / "clean.run" / "trace" / "sample_trace-text_length_filter.jsonl").read_text()
+    assert json.loads(traced)["id"] == "short"
+    told = plait("data", "run", "more.yaml", "--json").json
+    assert (told["exported"], told["trace"]) == ([path.name for path in shards], "clean.run/trace")
+    # What a run writes of itself runs again, to the same files.
+    plait("data", "run", "clean.run/recipe.yaml", "-o", "again.jsonl")
+    assert [p.read_bytes() for p in sorted(tmp_path.glob("again-*.jsonl"))] == [p.read_bytes() for p in shards]
+    # Numbers and examples of an earlier run would tell of other rows.
+    plait("data", "run", "r.yaml")
+    assert not (tmp_path / "clean_stats.jsonl").exists()
+    assert not (tmp_path / "clean.run" / "trace").exists()
+    plait("data", "run", "r.yaml", "--study")
+    assert len((tmp_path / "clean_stats.jsonl").read_text().splitlines()) == KEPT
+
+
+def test_settings_are_changed_on_the_command_line(plait, tmp_path):
+    told = plait("data", "run", "r.yaml", "process.text_length_filter.min_len=300", "export_shard_size=9000", "--json")
+    assert told.json["ops"][1]["keeps"] == "text_len in [300, …]"
+    assert len(told.json["exported"]) > 1
+    shown = plait("data", "analyze", "r.yaml", "process.text_length_filter.min_len=300", "--json").json
+    assert shown != plait("data", "analyze", "r.yaml", "--json").json
+    shown = plait("data", "explain", "r.yaml", "process.text_length_filter.min_len=99999", "--json").json
+    assert [one["keeps"] for one in shown["operations"] if one["name"] == "text_length_filter"] == [0.0]
+    wrong = plait("data", "run", "r.yaml", "text_keys=5", "npp=3", ok=2).err
+    assert 'command line: "npp" cannot be set here; did you mean "np"?' in wrong
+    wrong = plait("data", "run", "r.yaml", "text_keys=5", ok=2).err
+    assert "error: command line: text_keys is 5, not a text or a list of texts" in wrong
+
+
+def test_the_input_is_never_written_over(plait, tmp_path):
+    before = (tmp_path / "pages.jsonl").read_bytes()
+    shown = plait("data", "run", "r.yaml", "-o", "pages.jsonl", ok=2)
+    assert (
+        shown.err
+        == "error: pages.jsonl: the file to write is the one to read; export to another file [data.export-is-input]\n"
+    )
+    assert (tmp_path / "pages.jsonl").read_bytes() == before
+    assert not (tmp_path / "pages.run").exists()
+
+
+def test_a_disk_that_refuses_is_one_line(plait, tmp_path, monkeypatch):
+    import errno
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("plait.data.curation.write_rows", full)
+    said = plait("data", "run", "r.yaml", ok=1).err
+    assert said.startswith("error: clean.jsonl: the disk refused: No space left on device; ")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert {row["rows"] for row in plait("data", "run", "r.yaml").table} == {"reused"}
+
+
+def test_nothing_kept_is_a_file_without_rows(plait, tmp_path):
+    for suffix in ("jsonl", "parquet", "csv"):
+        plait("data", "run", "r.yaml", "-o", f"none.{suffix}", "process.text_length_filter.min_len=100000")
+    assert (tmp_path / "none.jsonl").read_text() == ""
+    assert pl.read_parquet(tmp_path / "none.parquet").columns == pl.read_csv(tmp_path / "none.csv").columns
+
+
+@pytest.mark.parametrize(
+    ("address", "running", "asked"),
+    [("auto", True, ["auto"]), ("auto", False, ["auto", None]), ("head:6379", True, ["head:6379"])],
+)
+def test_ray_is_joined_where_the_recipe_says(plait, tmp_path, monkeypatch, address, running, asked):
+    from plait import engines
+    from plait.errors import EngineError
+
+    tried = list[str | None]()
+
+    def opened(name, *, address=None):
+        tried.append(address)
+        if address and not running:
+            raise EngineError("nobody there", code="engine.cannot-connect")
+        return engines.LocalEngine()
+
+    monkeypatch.setattr(engines, "open_engine", opened)
+    (tmp_path / "ray.yaml").write_text(f"executor_type: ray\nray_address: {address}\n{RECIPE}")
+    said = plait("data", "run", "ray.yaml").err
+    assert tried == asked
+    assert ("no Ray runs on this machine: one is started" in said) is not running
+    plait("data", "run", "ray.yaml", "--engine", "local")
+    plait("data", "run", "ray.yaml", "--address", "other:1", ok=0 if running else 1)
+    assert tried[-2:] == [None, "other:1"]
 
 
 def test_bad_records_are_counted_and_too_many_stop(plait, tmp_path):
@@ -101,6 +202,18 @@ def test_bad_records_are_counted_and_too_many_stop(plait, tmp_path):
     plait("data", "run", "r.yaml", ok=1)
     shown = plait("data", "run", "r.yaml", "--max-bad", "0.05")
     assert "set aside 1: not JSON (see clean.run/quarantine.jsonl)" in shown.out
+
+
+def test_a_record_without_its_text_is_set_aside_and_one_of_other_fields_is_not(plait, tmp_path):
+    rows = [{"id": 1, "text": "a text"}, {"id": 2, "text": None}, {"id": 3}, {"id": 4, "text": ""}]
+    (tmp_path / "null.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "copies.yaml").write_text("process:\n  - document_deduplicator:\n")
+    told = plait("data", "run", "copies.yaml", "-d", "null.jsonl", "--max-bad", "1", "--json").json
+    assert told["quarantined"] == {'field "text" is null': 1, 'missing field "text"': 1}
+    assert [json.loads(line)["id"] for line in (tmp_path / "copies.jsonl").read_text().splitlines()] == [1, 4]
+    rows = [{"id": 1, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}]
+    (tmp_path / "chats.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    assert plait("data", "run", "conversations", "-d", "chats.jsonl", "--json").json["read"] == 1
 
 
 def test_a_page_of_figures_is_drawn_when_asked_for_and_never_stale(plait, tmp_path):

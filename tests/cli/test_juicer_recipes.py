@@ -33,7 +33,8 @@ def test_plait_run_changes_settings(plait):
     [
         (("steps=3",), '"steps" cannot be set here; known: dataset_path, export_path, np, process'),
         (("np",), '"np" has no value'),
-        (("np=0",), "np is a whole number from 1"),
+        (("np=0",), "command line: np is 0, not a whole number from 1"),
+        (("export_pth=b.jsonl",), 'did you mean "export_path"?'),
         (("process.text_lenth_filter.min_len=3",), 'did you mean "text_length_filter"?'),
         (("process.text_length_filter.mn_len=3",), 'did you mean "min_len"?'),
         (("process.text_length_filter.min_len=x",), "min_len: Input should be a valid integer"),

@@ -78,16 +78,11 @@ def run(
 
 
 def _curate(path: Path, overrides: list[str], *, engine: str | None, address: str | None, json: bool) -> None:
-    from dataclasses import replace
-
-    from plait.cli.data.curate import carry_out, job_of_recipe
-    from plait.cli.data.recipe import read
+    from plait.cli.data.curate import carry_out, job_of_recipe, recipe_of
 
     typer.echo(f"{path.stem} is a Data-Juicer recipe: done as by `plait data run`", err=True)
-    found = read(path, overrides)
-    found = replace(found, export_path=found.export_path or Path(f"{found.project}.jsonl"))
-    job = job_of_recipe(found)
-    carry_out(job, engine=engine or found.engine, address=address, workers=found.processes, report=False, json=json)
+    found = recipe_of(path, overrides=overrides)
+    carry_out(job_of_recipe(found), found, engine=engine, address=address, workers=None, report=False, json=json)
 
 
 def _without_stages(option: str) -> UsageError:

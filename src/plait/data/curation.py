@@ -8,7 +8,9 @@ Beside the export lies a folder that explains it:
     clean.run/summary.json      counts and seconds of every operation
     clean.run/lineage.parquet   the fate of every row
     clean.run/quarantine.jsonl  records that could not be read
-    clean.run/chunks/           results of chunks, used again by the next run
+    clean.run/chunks/           results of chunks, used again by the next run; those of the last two settings are kept
+
+How the export is written, and what else may lie beside it, is in `plait.data.exports`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ from plait.core.io import write_table
 from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
 from plait.data.blocks import Block as ChunkSource
+from plait.data.chunks import prune
 from plait.data.execute import Curated, OnProgress, execute
+from plait.data.exports import check_export, stats_path, write_shards, write_stats
 from plait.data.juicer.recipe import JuicerRecipe
 from plait.data.lineage import lineage, lineage_schema, stats_of_kept
 from plait.data.names import STATS
@@ -43,7 +47,7 @@ from plait.data.read import Block, blocks
 from plait.data.read.sources import Source
 from plait.data.report import kept_range
 from plait.data.visit import Spent
-from plait.data.write import check_writable, write_rows
+from plait.data.write import write_rows
 from plait.engines.base import Engine
 from plait.errors import RunError, UsageError
 
@@ -65,6 +69,7 @@ class CurationJob:
         suffixes: Suffixes of the files read in a folder; all known ones when empty.
         study: Measure everything, so that thresholds can be tried afterwards.
         keep_stats: Write the numbers of each row into the column ``__dj__stats__``; measures everything too.
+        shard_bytes: About how large each file of the result is; 0 for a single file.
         max_bad_fraction: Stop if more than this share of the records is bad, 0 to 1.
         block_bytes: About how much of a file is one chunk.
     """
@@ -78,6 +83,7 @@ class CurationJob:
     suffixes: Sequence[str] = ()
     study: bool = False
     keep_stats: bool = False
+    shard_bytes: int = 0
     max_bad_fraction: float = 0.01
     block_bytes: int = BLOCK_BYTES
 
@@ -109,6 +115,7 @@ class CurationJob:
             max_rows=recipe.max_rows,
             suffixes=recipe.suffixes,
             keep_stats=recipe.keep_stats,
+            shard_bytes=recipe.export_shard_bytes,
         )
 
     @classmethod
@@ -140,6 +147,7 @@ class CurationJob:
             self.sources,
             block_bytes=self.block_bytes,
             text_key=self.text_key,
+            texts=True,  # Data-Juicer reads no record without its text
             required=self.required,
             max_rows=self.max_rows,
             suffixes=self.suffixes,
@@ -164,6 +172,8 @@ class CurationJob:
             recipe["validators"] = [{"type": "required_fields", "required_fields": list(self.required)}]
         if self.keep_stats:
             recipe["keep_stats_in_res_ds"] = True
+        if self.shard_bytes:
+            recipe["export_shard_size"] = self.shard_bytes
         recipe["process"] = [{op: None} if isinstance(op, str) else dict(op) for op in self.ops]
         return dump_yaml(recipe)
 
@@ -186,6 +196,7 @@ class Summary:
     blocks: Sequence[tuple[str, int]]
     recipe: Mapping[str, Any]
     seconds: float
+    exported: Sequence[str] = ()
 
     @property
     def job(self) -> CurationJob:
@@ -216,13 +227,12 @@ def curate(
     """Run a job; see the top of this file.
 
     Raises:
-        UsageError: An operation or the dataset is not known.
+        UsageError: An operation or the dataset is not known, or the export cannot be written or is what is read.
         DataError: There is no record, or too many are bad.
     """
     begin = time.perf_counter()
     folder = job.folder
-    check_writable(job.export)  # a suffix nobody can write is an error now, not after the work
-    folder.mkdir(parents=True, exist_ok=True)
+    check_export(job.export, folder, job.sources, job.suffixes)  # an error now, not after the work
     with _alone(folder):
         return _curate(job, engine, workers, on_progress, begin)
 
@@ -246,11 +256,11 @@ def _curate(
     )
     total = curated.read + quarantine.total
     quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=job.where)
-    (folder / "summary.json").unlink(missing_ok=True)
+    _forget(folder)
     write_text(folder / "recipe.yaml", job.to_yaml())
     with ThreadPoolExecutor(1) as beside:
         told = beside.submit(write_table, lineage(curated), folder / "lineage.parquet", schema=lineage_schema(curated))
-        write_rows(_with_stats(curated) if job.keep_stats else curated.frames(), job.export)
+        exported = _export(curated, job)
         told.result()
     summary = Summary(
         folder=folder,
@@ -261,8 +271,10 @@ def _curate(
         blocks=[(place, chunk.read) for place, chunk in zip(places, curated.passes[0].chunks, strict=True)],
         recipe=job.to_dict(),
         seconds=round(time.perf_counter() - begin, 3),
+        exported=[str(path) for path in exported],
     )
     write_json(folder / "summary.json", {k: v for k, v in vars(summary).items() if k != "folder"})
+    prune(folder / "chunks", curated.results)
     return curated, summary
 
 
@@ -303,6 +315,32 @@ def _compatible(setting: OpSetting) -> OpSetting:
     kind = find("op", name)
     fixes = isinstance(kind, type) and issubclass(kind, Op) and "compat" in kind.model_fields
     return {name: {**(given or {}), "compat": "data-juicer"}} if fixes else setting
+
+
+def _export(curated: Curated, job: CurationJob) -> list[Path]:
+    """Write the rows kept, and their numbers where all were measured; the files of the rows, in order."""
+    # Rows that a reducer made were never measured.
+    made = any(ended.reduced is not None for ended in curated.passes)
+    measured = (job.study or job.keep_stats) and bool(curated.plan.stats) and not made
+    frames = _with_stats(curated) if job.keep_stats and measured else curated.frames()
+    if job.shard_bytes:
+        files = write_shards(frames, job.export, job.shard_bytes)
+    else:
+        write_rows(frames, job.export)
+        files = [job.export]
+    if measured:
+        write_stats(stats_of_kept(curated), job.export)
+    return files
+
+
+def _forget(folder: Path) -> None:
+    """Takes away what an earlier run says of itself: its numbers would stand beside other rows."""
+    path = folder / "summary.json"
+    if path.exists():
+        job = Summary.open(folder).job
+        if job.study or job.keep_stats:
+            stats_path(job.export).unlink(missing_ok=True)
+        path.unlink()
 
 
 def _with_stats(curated: Curated) -> Iterator[pl.DataFrame]:

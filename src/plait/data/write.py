@@ -83,9 +83,17 @@ def _lines(frame: pl.DataFrame) -> tuple[int, bytes]:
 
 
 def _batches(frames: Iterable[pl.DataFrame]) -> Iterator[pa.RecordBatch]:
+    schema: pa.Schema | None = None
+    written = False
     for frame in frames:
         table = cast("pa.Table", frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
         narrow = pa.schema(
             [pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in table.schema]
         )
-        yield from table.cast(narrow).combine_chunks().to_batches()
+        schema = narrow
+        for batch in table.cast(narrow).combine_chunks().to_batches():
+            written = True
+            yield batch
+    if not written and schema is not None:
+        # A file of no row still says what its columns are.
+        yield pa.RecordBatch.from_pylist([], schema=schema)

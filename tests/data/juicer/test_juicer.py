@@ -8,6 +8,7 @@ import pytest
 
 from plait.core.catalog import table
 from plait.core.yaml import load_yaml
+from plait.data.batch import Batch
 from plait.data.juicer import JuicerRecipe, is_juicer_recipe, read_juicer_recipe, shipped_juicer_recipes
 from plait.data.plan import read_ops
 from plait.data.read.sources import Source, parse_paths
@@ -61,17 +62,19 @@ suffixes: [txt, .md]
 keep_stats_in_res_ds: true
 keep_hashes_in_res_ds: false
 executor_type: ray_partitioned
+ray_address: head:6379
 use_cache: false
 turbo: true
 checkpoint: {enabled: true}
 checkpoint.n_ops: 5
 skip_op_error: true
 image_key: images
-validators: [{type: required_fields, required_fields: [content, id]}]
+validators: [{type: required_fields, required_fields: [content, id], field_types: {content: str}}]
 percentiles: [0.05, 0.95]
 process:
   - text_length_filter: {min_len: 5, max_len: .inf, num_proc: 4, mem_required: 1GB}
   - words_num_filter: {text_key: title, num_proc: 2}
+  - ray_repartition_pipeline: {num_blocks: 3}
   - document_deduplicator:
 """,
     )
@@ -82,7 +85,8 @@ process:
         "parquet",
         1_000_000,
     )
-    assert (recipe.text_key, recipe.processes, recipe.engine) == ("content", 8, "ray")
+    assert (recipe.text_key, recipe.processes) == ("content", 8)
+    assert (recipe.engine, recipe.ray_address) == ("ray", "head:6379")
     assert (recipe.trace_rows, recipe.trace_ops, recipe.trace_fields) == (3, ("text_length_filter",), ("id",))
     assert recipe.suffixes == (".txt", ".md")
     assert (recipe.keep_stats, recipe.keep_hashes, recipe.with_suffix) == (True, False, False)
@@ -96,7 +100,8 @@ process:
     assert copies == {"document_deduplicator": {"text_key": "content"}}
     assert [line.split(":")[0] for line in recipe.ignored] == [
         "use_cache", "turbo", "checkpoint", "checkpoint.n_ops", "skip_op_error", "image_key",
-        "num_proc of text_length_filter, words_num_filter", "mem_required of text_length_filter",
+        "ray_repartition_pipeline", "num_proc of text_length_filter, words_num_filter",
+        "mem_required of text_length_filter", "field_types of validators",
     ]  # fmt: skip
 
 
@@ -123,6 +128,57 @@ process: []
     )
     everything = read(tmp_path, text.replace("  max_sample_num: 100\n", ""))
     assert [source.weight for source in everything.sources] == [1.0, 1.0]
+    assert everything.ignored[0].startswith("weight of dataset: as in Data-Juicer, all rows are read where ")
+
+
+def test_null_is_no_bound_and_other_settings_keep_their_types(tmp_path):
+    recipe = read(
+        tmp_path,
+        """
+process:
+  - text_length_filter: {min_len: null, max_len: 5}
+  - alphanumeric_filter: {max_ratio: null}
+  - language_id_score_filter: {lang: null}
+""",
+    )
+    length, letters, _ = (op for _, op in read_ops(recipe.ops))
+    rows = Batch.of_texts(["", "x" * 5, "x" * 6])
+    assert length.keeps(rows, length.measure(rows)).tolist() == [True, True, False]
+    assert letters.keeps(rows, letters.measure(rows)).tolist() == [False, True, True]
+    [problem] = problems(tmp_path, "process:\n  - words_num_filter: {lang: null}\n")
+    assert "lang of words_num_filter is None" in problem
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "written"),
+    [
+        ("out/result", "jsonl", "out/result.jsonl"),
+        ("out/result.json", "jsonl", "out/result.json"),
+        ("out/result", "", "out/result"),
+    ],
+)
+def test_an_export_without_a_suffix_gets_that_of_its_type(tmp_path, path, kind, written):
+    recipe = read(tmp_path, f"export_path: {path}\nexport_type: '{kind}'\nprocess: []\n")
+    assert recipe.export_path == Path(written)
+
+
+def test_what_is_typed_takes_the_place_of_what_stands_there(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("text_keys: content\nprocess:\n  - text_length_filter:\n")
+    recipe = read_juicer_recipe(path, instead={"text_keys": "body", "dataset_path": "a.jsonl"})
+    assert recipe.ops[0]["text_length_filter"]["text_key"] == recipe.text_key == "body"
+    assert recipe.sources == (Source("a.jsonl"),)
+    with pytest.raises(RecipeError, match="np is 'x'") as caught:
+        read_juicer_recipe(path, instead={"np": "x"})
+    assert caught.value.where == "command line"
+
+
+@pytest.mark.parametrize(
+    "name", ["image_deduplicator", "video_deduplicator", "image_text_similarity_filter", "mllm_mapper", "imgdiff_x"]
+)
+def test_operations_on_media_are_not_taken_for_others(tmp_path, name):
+    [problem] = problems(tmp_path, f"process:\n  - {name}:\n")
+    assert "images, audio and video are not worked on here; leave it out" in problem
 
 
 def test_a_suffix_filter_asks_for_suffixes(tmp_path):
@@ -163,6 +219,11 @@ decrypt_after_reading: false
     [
         ("dataset: {configs: []}", "needs a list of configs"),
         ("dataset: {configs: [{path: a, aws_access_key_id: x}]}", "put credentials in the environment"),
+        ("dataset: {configs: [{path: a, data_files: b.jsonl}]}", "data_files is not supported; download these files"),
+        ("dataset: {configs: [{path: a, endpoint_url: x}]}", "set AWS_ENDPOINT_URL in the environment"),
+        ("np: 0", "np is 0, not a whole number from 1"),
+        ("ray_address: 5", "ray_address is 5, not an address"),
+        ("validators: [{type: required_fields, required_field: [a]}]", 'did you mean "required_fields"?'),
         ("dataset: {configs: [{path: a, type: remote, source: modelscope}]}", "source modelscope cannot be read"),
         ("dataset: {configs: [{path: a, weight: -1}]}", "not a number from 0"),
         ("dataset: {configs: [{path: a}], max_sample_num: 0}", "not a positive number"),

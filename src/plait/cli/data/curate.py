@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from plait.data.curation import CurationJob, Summary
     from plait.data.execute import Curated
     from plait.data.juicer import JuicerRecipe
+    from plait.engines import Engine
 
 Recipe = Annotated[
     Path, typer.Argument(help="A recipe: a YAML file with `process`, as Data-Juicer's, or the name of a shipped one.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="key=value", help="Settings to change, e.g. process.text_length_filter.min_len=100."),
 ]
 Dataset = Annotated[
     list[str] | None, typer.Option("--dataset", "-d", help="What to read instead of the recipe's dataset_path.")
@@ -35,6 +40,7 @@ _RUN = examples(
     ("plait data run recipe.yaml", "reads its dataset_path, writes its export_path"),
     ("plait data run recipe.yaml -d pages.jsonl.zst -o clean.jsonl", "other files"),
     ("plait data run web -d pages.jsonl -o clean.jsonl", "a shipped recipe"),
+    ("plait data run recipe.yaml process.words_num_filter.min_num=40", "another bound"),
     ("plait data run recipe.yaml --study --report", "measure everything, for `suggest`; draw clean.run/report.html"),
     ("plait data run dj.yaml --compat data-juicer", "Data-Juicer's own answers, its known bugs included"),
     ("plait data run recipe.yaml --engine ray --address head:6379", "on a Ray cluster with a shared disk"),
@@ -51,6 +57,7 @@ _OPS = examples(
 
 def run(
     recipe: Recipe,
+    overrides: Overrides = None,
     *,
     dataset: Dataset = None,
     export: Annotated[Path | None, typer.Option("--export", "-o", help="File to write.")] = None,
@@ -77,44 +84,91 @@ def run(
     from plait.data.memory import keep
 
     keep()
-    read = recipe_of(recipe, dataset, export)
+    read = recipe_of(recipe, dataset, export, overrides or ())
     job = replace(job_of_recipe(read, compat=compat == "data-juicer"), study=study, max_bad_fraction=max_bad)
-    carry_out(
-        job, engine=engine or read.engine, address=address, workers=workers or read.processes, report=report, json=json
-    )
+    carry_out(job, read, engine=engine, address=address, workers=workers, report=report, json=json)
 
 
 def carry_out(
-    job: CurationJob, *, engine: str, address: str | None, workers: int | None, report: bool, json: bool
+    job: CurationJob,
+    recipe: JuicerRecipe,
+    *,
+    engine: str | None,
+    address: str | None,
+    workers: int | None,
+    report: bool,
+    json: bool,
 ) -> None:
-    """Run a job with a view of it on the terminal, and say what came out."""
+    """Run the job of a recipe with a view of it on the terminal, and say what came out.
+
+    Args:
+        job: What to do.
+        recipe: Says where to do it, as far as nothing else is given, and what to show of it.
+        engine: ``local`` or ``ray``.
+        address: The Ray cluster to join.
+        workers: Processors to keep busy.
+        report: Whether to draw a page of figures.
+        json: Whether to print one JSON document.
+    """
     from plait.data.curation import curate
-    from plait.engines import open_engine
+    from plait.data.trace import write_trace
+    from plait.errors import RunError
 
     try:
-        with _progress() as tell, open_engine(engine, address=address) as opened:
-            curated, summary = curate(job, engine=opened, workers=workers, on_progress=tell)
+        with _progress() as tell, _open(recipe, engine, address) as opened:
+            curated, summary = curate(job, engine=opened, workers=workers or recipe.processes, on_progress=tell)
+        # What an earlier run left would tell of other rows.
+        (summary.folder / "report.html").unlink(missing_ok=True)
+        trace = write_trace(summary, rows=recipe.trace_rows, ops=recipe.trace_ops, fields=recipe.trace_fields)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
-    # The page of an earlier run would tell of other rows.
-    (summary.folder / "report.html").unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the disk refused: {error.strerror or error}",
+            code="data.disk",
+            where=str(error.filename or job.export),
+            hint="make room or mend its permissions; the same command goes on where it stopped",
+        ) from error
     if report:
         _draw(job, curated, summary)
     dropped = _dropped(summary)
     if json:
         ops = [{**op, "dropped": count} for op, count in zip(summary.ops, dropped, strict=True)]
-        print_json({**vars(summary), "ops": ops, "export": str(job.export)})
+        print_json({**vars(summary), "ops": ops, "export": str(job.export), "trace": trace})
         return
     _print_summary(summary, dropped)
-    typer.echo(f"\nkept {summary.kept:,} of {summary.read:,} in {summary.seconds:.1f} s: {job.export}")
+    files = summary.exported
+    written = files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} to {Path(files[-1]).name}"
+    typer.echo(f"\nkept {summary.kept:,} of {summary.read:,} in {summary.seconds:.1f} s: {written}")
     for reason, count in summary.quarantined.items():
         typer.echo(f"set aside {count:,}: {reason} (see {summary.folder / 'quarantine.jsonl'})")
     typer.echo(f"Why:    plait data why {summary.folder} ID")
+    if trace is not None:
+        typer.echo(f"Trace:  {trace}")
+
+
+def _open(recipe: JuicerRecipe, engine: str | None, address: str | None) -> Engine:
+    """The engine asked for, or else the recipe's own."""
+    from plait.engines import open_engine
+    from plait.errors import EngineError
+
+    name = engine or recipe.engine
+    if address is not None or name == "local" or recipe.ray_address is None:
+        return open_engine(name, address=address)
+    try:
+        return open_engine(name, address=recipe.ray_address)
+    except EngineError:
+        # Data-Juicer's default, which many recipes state.
+        if recipe.ray_address != "auto":
+            raise
+        typer.echo("ray_address is auto and no Ray runs on this machine: one is started for this run", err=True)
+        return open_engine(name)
 
 
 def explain(
     recipe: Recipe,
+    overrides: Overrides = None,
     *,
     dataset: Dataset = None,
     export: Annotated[
@@ -128,7 +182,7 @@ def explain(
     from plait.data.explain import explain as forecast
     from plait.data.samples import first_rows
 
-    job = job_of(recipe, dataset, export)
+    job = job_of(recipe, dataset, export, overrides or ())
     sample, scale = first_rows(job, rows)
     told = Summary.open(job.folder).ops if (job.folder / "summary.json").exists() else ()
     plan, expected = forecast(job.ops, sample, scale=scale, told=told)
@@ -177,22 +231,32 @@ def ops(
     print_table(["operation", "what it does"], rows)
 
 
-def job_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None) -> CurationJob:
+def job_of(
+    recipe: Path,
+    dataset: Sequence[str] | None = None,
+    export: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> CurationJob:
     """A recipe as a job; what it asks for without effect here is said once."""
-    return job_of_recipe(recipe_of(recipe, dataset, export))
+    return job_of_recipe(recipe_of(recipe, dataset, export, overrides))
 
 
-def recipe_of(recipe: Path, dataset: Sequence[str] | None = None, export: Path | None = None) -> JuicerRecipe:
+def recipe_of(
+    recipe: Path,
+    dataset: Sequence[str] | None = None,
+    export: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> JuicerRecipe:
     """A recipe with what the command line says instead; it always knows where to write."""
     from dataclasses import replace
 
-    from plait.data.juicer import read_juicer_recipe
+    from plait.cli.data.recipe import read
     from plait.data.read.sources import parse_paths
 
-    read = read_juicer_recipe(recipe)
+    found = read(recipe, overrides)
     if dataset:
-        read = replace(read, sources=tuple(source for one in dataset for source in parse_paths(one)))
-    return replace(read, export_path=export or read.export_path or Path(f"{read.project}.jsonl"))
+        found = replace(found, sources=tuple(source for one in dataset for source in parse_paths(one)))
+    return replace(found, export_path=export or found.export_path or Path(f"{found.project}.jsonl"))
 
 
 def job_of_recipe(read: JuicerRecipe, *, compat: bool = False) -> CurationJob:
@@ -210,13 +274,25 @@ def without_effect(read: JuicerRecipe) -> list[str]:
     suffixes = read.export_path.suffixes if read.export_path is not None else []
     if read.export_format is not None and suffixes and f".{read.export_format}" not in suffixes:
         found.append(f"export_type: the suffix of {read.export_path} says how it is written")
-    if read.export_shard_bytes:
-        found.append("export_shard_size: the result is one file")
+    if read.percentiles:
+        from plait.data.study.analyze import PERCENTILES
+
+        others = [f"{p:g}" for p in read.percentiles if round(100 * p, 9) not in PERCENTILES]
+        if others:
+            shown = ", ".join(map(str, PERCENTILES))
+            found.append(f"percentiles: an analysis always shows {shown}, and not {', '.join(others)}")
+    if read.keep_stats and _makes_rows(read):
+        found.append("keep_stats_in_res_ds: rows that a grouper or an aggregator makes have no numbers")
     if read.keep_hashes:
         found.append("keep_hashes_in_res_ds: what deduplicators compared is not kept")
-    if read.trace_rows:
-        found.append("open_tracer: `plait data why` and `diff` show what became of any row")
     return found
+
+
+def _makes_rows(read: JuicerRecipe) -> bool:
+    from plait.data.op import Reducer
+    from plait.data.plan import read_ops
+
+    return any(isinstance(op, Reducer) for _, op in read_ops(read.ops))
 
 
 def _dropped(summary: Summary) -> list[int | None]:

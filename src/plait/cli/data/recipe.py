@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from plait.data.read import Source
 
 _TYPED = "command line"
+_SETTINGS = "known: dataset_path, export_path, np, process.OPERATION.SETTING, and whatever else such a recipe sets"
 
 
 def juicer_path(recipe: str) -> Path | None:
@@ -40,31 +41,34 @@ def read(path: Path, overrides: Sequence[str] = ()) -> JuicerRecipe:
 
     Args:
         path: As `juicer_path` found it.
-        overrides: ``dataset_path=…``, ``export_path=…``, ``np=…`` or ``process.OPERATION.SETTING=…``; an operation
-            that stands there more than once is ``OPERATION@PLACE``, counting from 0 as in the lineage.
+        overrides: Settings of the recipe such as ``dataset_path=…``, ``np=…`` or ``text_keys=…``, and
+            ``process.OPERATION.SETTING=…``; an operation that stands there more than once is ``OPERATION@PLACE``,
+            counting from 0 as in the lineage.
 
     Raises:
         RecipeError: The recipe is wrong, or an override.
     """
+    from plait.core.yaml import parse_value
     from plait.data.juicer import read_juicer_recipe
-    from plait.data.read.sources import parse_paths
+    from plait.data.juicer.flags import IGNORED, MAPPED, REFUSED
 
-    found = read_juicer_recipe(path)
+    instead, of_operations = dict[str, Any](), list[tuple[str, str]]()
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise _refused(f'"{text}" has no value', "write key=value, e.g. process.text_length_filter.min_len=100")
-        if key == "dataset_path":
-            found = replace(found, sources=parse_paths(value))
-        elif key == "export_path":
-            found = replace(found, export_path=Path(value))
-        elif key == "np":
-            found = replace(found, processes=_positive(text, value))
-        elif key.startswith("process."):
-            found = replace(found, ops=_with_setting(found.ops, key.removeprefix("process."), value))
+        if key.startswith("process."):
+            of_operations.append((key.removeprefix("process."), value))
+        elif key != "process" and (key in MAPPED or key.split(".")[0] in (*IGNORED, *REFUSED)):
+            # A path may look like something else to YAML.
+            instead[key] = value if key.endswith("_path") else parse_value(value)
         else:
-            known = ["dataset_path", "export_path", "np", "process.OPERATION.SETTING"]
-            raise _refused(f'"{key}" cannot be set here', nearest(key, known))
+            close = nearest(key, MAPPED - {"process"})
+            hint = close if close.startswith("did you mean") else _SETTINGS
+            raise _refused(f'"{key}" cannot be set here', hint)
+    found = read_juicer_recipe(path, instead=instead)
+    for rest, value in of_operations:
+        found = replace(found, ops=_with_setting(found.ops, rest, value))
     return found
 
 
@@ -154,12 +158,6 @@ def _elsewhere(path: str) -> bool:
     named = len(Path(path).parts) == 2 and not path.startswith((".", "~", "/")) and not Path(path).parent.exists()
     hub = named and not set("*?[") & set(path) and format_of(Path(path)) is None and ".json" not in Path(path).suffixes
     return path.startswith("hf://") or is_remote(path) or hub
-
-
-def _positive(text: str, value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise _refused(f'"{text}": np is a whole number from 1', "write np=4")
-    return int(value)
 
 
 def _refused(message: str, hint: str | None) -> RecipeError:

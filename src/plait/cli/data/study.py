@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from plait.cli.data.curate import Overrides
 from plait.cli.data.rejects import tell, temporary
 from plait.cli.output import Json, examples, print_json, print_table
 
@@ -81,7 +82,14 @@ _QUALITY = examples(
 )
 
 
-def analyze(recipe: Recipe, *, dataset: Dataset = None, report: Page = None, json: Json = False) -> None:
+def analyze(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    dataset: Dataset = None,
+    report: Page = None,
+    json: Json = False,
+) -> None:
     """Measure a dataset: percentiles, histograms, correlations, redundant filters, languages, sources."""
     from plait.cli.data.curate import job_of
     from plait.core.figures import StageReport
@@ -89,7 +97,7 @@ def analyze(recipe: Recipe, *, dataset: Dataset = None, report: Page = None, jso
     from plait.data.study.analyze import analyze as measure
     from plait.data.study.report import describe_analysis
 
-    job = job_of(recipe, dataset)
+    job = job_of(recipe, dataset, overrides=overrides or ())
     with temporary() as quarantine:
         found = measure(job.batches(quarantine), read_ops(job.ops), text_key=job.text_key)
         tell(quarantine.counts)
@@ -297,12 +305,11 @@ def quality(
 def _what_if(run: Path) -> WhatIf:
     from plait.data.curation import Summary
     from plait.data.plan import read_ops
-    from plait.data.study.criteria import criteria
     from plait.data.study.table import StatsTable
     from plait.data.study.what_if import WhatIf
 
     summary = Summary.open(run)
-    return WhatIf(StatsTable.open(summary.folder / "lineage.parquet"), criteria(read_ops(summary.job.ops)))
+    return WhatIf.of_recipe(StatsTable.open(summary.folder / "lineage.parquet"), read_ops(summary.job.ops))
 
 
 def _write(run: Path, settings: dict[str, dict[str, float | int]], path: Path | None, headline: str) -> None:

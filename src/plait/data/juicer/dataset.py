@@ -10,9 +10,19 @@ from plait.data.read.sources import Source, parse_paths
 from plait.errors import nearest
 
 _REMOTE = {"huggingface": "hf://datasets/", "hf": "hf://datasets/", "s3": "", "hdfs": ""}
-_KEYS = frozenset({"type", "source", "path", "weight", "split", "name", "data_files", "data_dir", "limit"})
+_KEYS = frozenset({"type", "source", "path", "weight", "split", "name", "limit"})
 _CREDENTIALS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
-_ADDRESS = frozenset({"aws_region", "endpoint_url", "host", "port", "user"})
+_INSTEAD = {
+    "data_files": "download these files and name them: {type: local, path: …}",
+    "data_dir": "download that folder and name it: {type: local, path: …}",
+    "aws_region": "set AWS_DEFAULT_REGION in the environment",
+    "endpoint_url": "set AWS_ENDPOINT_URL in the environment",
+    "anon": "set it in fsspec's configuration",
+    "host": "write it into the path: hdfs://host:port/path",
+    "port": "write it into the path: hdfs://host:port/path",
+    "user": "write it into the path: hdfs://user@host:port/path",
+}
+"""Settings without which other data would be read → what to do instead."""
 
 
 def parse_dataset_path(text: str) -> tuple[Source, ...]:
@@ -24,8 +34,14 @@ def parse_dataset_path(text: str) -> tuple[Source, ...]:
     return parse_paths(text)
 
 
-def parse_dataset(value: Any, problems: Problems) -> tuple[tuple[Source, ...], int | None]:
-    """The sources and the largest number of rows of the ``dataset`` setting."""
+def parse_dataset(value: Any, problems: Problems, ignored: list[str]) -> tuple[tuple[Source, ...], int | None]:
+    """The sources and the largest number of rows of the ``dataset`` setting.
+
+    Args:
+        value: The setting.
+        problems: Where mistakes are noted, each with its line.
+        ignored: What of it changes nothing, with the reason; added to.
+    """
     at = ("dataset",)
     if isinstance(value, list):
         value = {"configs": value}
@@ -51,7 +67,8 @@ def parse_dataset(value: Any, problems: Problems) -> tuple[tuple[Source, ...], i
             )
     configs = cast("Sequence[Any]", settings["configs"])
     sources = [_source(config, (*at, "configs", number), problems) for number, config in enumerate(configs)]
-    # Without a largest number of rows Data-Juicer reads everything, whatever the weights say.
+    if most is None and any(source.weight != 1 for source in sources if source is not None):
+        ignored.append("weight of dataset: as in Data-Juicer, all rows are read where max_sample_num is not given")
     found = tuple(s if most is not None else s.with_weight(1.0) for s in sources if s is not None)
     return found, most
 
@@ -69,7 +86,9 @@ def _source(config: Any, at: tuple[str | int, ...], problems: Problems) -> Sourc
                 path=(*at, key),
                 hint="put credentials in the environment: recipes are copied into every run",
             )
-        elif key not in _KEYS | _ADDRESS:
+        elif key in _INSTEAD:
+            problems.add(f"{key} is not supported", code="unsupported", path=(*at, key), hint=_INSTEAD[key])
+        elif key not in _KEYS:
             problems.add(f'unknown key "{key}"', code="unknown-key", path=(*at, key), hint=nearest(key, _KEYS))
     kind = str(settings.get("type", "local"))
     name = str(settings.get("source", "huggingface")) if kind == "remote" else kind

@@ -78,7 +78,7 @@ IGNORED: Mapping[str, str] = {
     "data_eval_config": _SANDBOX,
     "model_eval_config": _SANDBOX,
     "auto_num": "belongs to auto",
-    "export_original_dataset": "`plait data analyze` writes the numbers beside each row's id",
+    "export_original_dataset": "`plait data run --study` keeps every row's numbers in lineage.parquet",
     "save_stats_in_one_file": "the analysis is one report",
     "export_extra_args": "belongs to formats that are not written here",
 }
@@ -96,6 +96,16 @@ REFUSED: Mapping[str, str] = {
     "hpo_config": "use `plait data tune`",
 }
 """Settings without which the result would be another one → what to do instead. Empty values are fine."""
+
+VALIDATOR: Mapping[str, str] = {
+    "field_types": "types follow from the data, and a record that does not fit is quarantined",
+    "allow_missing": "how many records may be bad is said on the command line: --max-bad",
+    "sample_size": "every record is looked at",
+}
+"""Settings of a validator that change nothing here → why."""
+
+PLAN_ALONE: Mapping[str, str] = {"ray_repartition_pipeline": _PLANNED}
+"""Operations that change how Data-Juicer works and no row → why they do nothing here."""
 
 RUN_CONTROL = frozenset(
     {

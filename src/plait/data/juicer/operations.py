@@ -11,10 +11,17 @@ from pydantic import BaseModel, ValidationError
 
 from plait.core.catalog import find, table
 from plait.core.problems import Problems, shorten
-from plait.data.juicer.flags import RUN_CONTROL
+from plait.data.juicer.flags import PLAN_ALONE, RUN_CONTROL
+from plait.data.op import RangeFilter
 from plait.errors import UsageError, nearest
 
-_MEDIA = ("image", "video", "audio", "phrase_grounding", "face", "vggt", "camera", "hand", "mesh", "s3_", "download")
+_MEDIA = (
+    *("image", "imgdiff", "video", "audio", "phrase_grounding", "face", "vggt", "camera", "hand", "mesh", "s3_"),
+    *("download", "mllm", "sdxl", "export_to_lerobot", "ray_image", "ray_video"),
+)
+NO_OPERATION = ""
+"""Among what is ignored: operations that change no row, each with the reason."""
+
 OpSetting = Mapping[str, Mapping[str, Any]]
 
 
@@ -45,6 +52,9 @@ def read_operations(process: Any, text_key: str, problems: Problems, ignored: di
             continue
         [(name, values)] = cast("Mapping[str, Any]", named).items()
         at = ("process", index, name)
+        if name in PLAN_ALONE:
+            ignored.setdefault(NO_OPERATION, []).append(f"{name}: {PLAN_ALONE[name]}")
+            continue
         if values is not None and not isinstance(values, Mapping):
             problems.add(
                 f"the settings of {name} are {shorten(values)}, not keys and values", code="wrong-type", path=at
@@ -77,7 +87,7 @@ def _checked(
         if key in RUN_CONTROL and key not in kind.model_fields:
             ignored.setdefault(key, []).append(name)
         else:
-            taken[key] = _finite(value)
+            taken[key] = _finite(value, key if issubclass(kind, RangeFilter) else "")
     if text_key != "text" and "text_key" in kind.model_fields and taken.get("text_key") is None:
         taken["text_key"] = text_key
     if taken.get("text_key", "") is None:
@@ -90,8 +100,10 @@ def _checked(
     return taken
 
 
-def _finite(value: Any) -> Any:
-    """Infinite bounds as the largest number: settings are finite here."""
+def _finite(value: Any, bound: str) -> Any:
+    """No bound as the largest number: settings are finite here, and null is no bound in Data-Juicer's ranges."""
+    if value is None and bound.startswith(("min_", "max_")):
+        return sys.maxsize if bound.startswith("max_") else -sys.maxsize
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return sys.maxsize if value > 0 else -sys.maxsize
     return value
@@ -100,7 +112,7 @@ def _finite(value: Any) -> Any:
 def _unknown(name: str, at: tuple[str | int, ...], problems: Problems) -> None:
     known = table("op")
     close = get_close_matches(name, known, n=1, cutoff=0.75)
-    if not close and name.startswith(_MEDIA):
+    if name.startswith(_MEDIA) and not (close and close[0].startswith(_MEDIA)):
         hint = "images, audio and video are not worked on here; leave it out"
     else:
         hint = nearest(name, known) if close else "`plait ls op` names all there are"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +11,8 @@ from typing import Any, cast
 from plait.core.problems import Problems, shorten
 from plait.core.yaml import Located, load_yaml
 from plait.data.juicer.dataset import parse_dataset, parse_dataset_path
-from plait.data.juicer.flags import IGNORED, MAPPED, REFUSED
-from plait.data.juicer.operations import OpSetting, read_operations
+from plait.data.juicer.flags import IGNORED, MAPPED, REFUSED, VALIDATOR
+from plait.data.juicer.operations import NO_OPERATION, OpSetting, read_operations
 from plait.data.read.sources import Source
 from plait.errors import RecipeError, UsageError, nearest
 
@@ -40,6 +40,7 @@ class JuicerRecipe:
         keep_hashes: Whether what deduplicators compared stays in the result.
         processes: Worker processes.
         engine: ``local`` or ``ray``.
+        ray_address: The Ray cluster to join, if the recipe names one; ``auto`` for one that runs on this machine.
         trace_rows: Examples shown for each operation; 0 for none.
         trace_ops: Operations to show examples of; all when empty.
         trace_fields: Fields shown with each example.
@@ -63,6 +64,7 @@ class JuicerRecipe:
     keep_hashes: bool
     processes: int | None
     engine: str
+    ray_address: str | None
     trace_rows: int
     trace_ops: tuple[str, ...]
     trace_fields: tuple[str, ...]
@@ -80,13 +82,14 @@ def is_juicer_recipe(recipe: Mapping[str, Any]) -> bool:
     return "process" in recipe and "stages" not in recipe
 
 
-def read_juicer_recipe(path: Path) -> JuicerRecipe:
+def read_juicer_recipe(path: Path, *, instead: Mapping[str, Any] | None = None) -> JuicerRecipe:
     """Read a recipe of Data-Juicer, of its first release or of 1.6.1.
 
     Paths stay as they are, relative to the working directory, as in Data-Juicer.
 
     Args:
         path: The YAML file, or the name of a recipe that comes with Plait, such as ``web``.
+        instead: Settings typed on a command line, which take the place of the file's.
 
     Raises:
         RecipeError: Everything that is wrong with it, each with ``file:line``: an unknown operation, setting or
@@ -101,7 +104,9 @@ def read_juicer_recipe(path: Path) -> JuicerRecipe:
             where=located.where(),
             hint="a recipe of plait has stages; run it with `plait run`",
         )
-    problems = Problems(located)
+    if instead:
+        located = replace(located, data={**located.data, **instead})
+    problems = Problems(located, typed={(key,) for key in instead or ()})
     recipe = _Reader(path, located, problems).read()
     problems.stop()
     return recipe
@@ -146,10 +151,15 @@ class _Reader:
         text_key = next(iter(self._texts("text_keys")), "text")
         in_ops = dict[str, list[str]]()
         ops = read_operations(self._data.get("process"), text_key, self._problems, in_ops)
+        ignored += in_ops.pop(NO_OPERATION, [])
         ignored += [f"{key} of {', '.join(dict.fromkeys(names))}: {_WHY_OP}" for key, names in in_ops.items()]
-        sources, most = self._sources()
+        sources, most = self._sources(ignored)
         names = [name for op in ops for name in op]
+        required = self._required(ignored)
         shown = self._number("trace_num", 10) or 0
+        address = self._data.get("ray_address")
+        if address is not None and not isinstance(address, str):
+            self._wrong("ray_address", "an address, such as head:6379")
         engine = self._data.get("executor_type") or "default"
         if engine not in ("default", "ray", "ray_partitioned"):
             self._wrong("executor_type", "one of default, ray, ray_partitioned")
@@ -161,15 +171,16 @@ class _Reader:
             suffixes=tuple(f".{suffix.lstrip('.')}" for suffix in self._texts("suffixes")),
             with_suffix=self._flag("add_suffix") or "suffix_filter" in names,
             text_key=text_key,
-            required=self._required(),
+            required=required,
             ops=tuple(ops),
             export_path=self._export_path(),
             export_format=self._export_format(),
             export_shard_bytes=self._number("export_shard_size", 0) or 0,
             keep_stats=self._flag("keep_stats_in_res_ds"),
             keep_hashes=self._flag("keep_hashes_in_res_ds"),
-            processes=self._number("np", None),
+            processes=self._number("np", None, least=1),
             engine="ray" if str(engine).startswith("ray") else "local",
+            ray_address=str(address) if address else None,
             trace_rows=shown if self._flag("open_tracer") else 0,
             trace_ops=self._texts("op_list_to_trace"),
             trace_fields=self._texts("trace_keys"),
@@ -191,7 +202,7 @@ class _Reader:
                 self._problems.add(f'unknown key "{key}"', code="unknown-key", path=(key,), hint=nearest(key, known))
         return ignored
 
-    def _sources(self) -> tuple[tuple[Source, ...], int | None]:
+    def _sources(self, ignored: list[str]) -> tuple[tuple[Source, ...], int | None]:
         given = self._data.get("dataset_path")
         if given:
             try:
@@ -201,16 +212,27 @@ class _Reader:
                 self._problems.add(error.message, code="bad-value", path=("dataset_path",), hint=error.hint)
                 return (), None
         if self._data.get("dataset"):
-            return parse_dataset(self._data["dataset"], self._problems)
+            return parse_dataset(self._data["dataset"], self._problems, ignored)
         return (), None
 
-    def _required(self) -> tuple[str, ...]:
+    def _required(self, ignored: list[str]) -> tuple[str, ...]:
         found = list[str]()
         given: Any = self._data.get("validators") or []
         for number, validator in enumerate(given):
             kind = validator.get("type") if isinstance(validator, Mapping) else None
             if kind == "required_fields":
-                found += cast("Mapping[str, Any]", validator).get("required_fields") or []
+                settings = cast("Mapping[str, Any]", validator)
+                found += settings.get("required_fields") or []
+                for key in settings.keys() - {"type", "required_fields"}:
+                    if key in VALIDATOR:
+                        ignored.append(f"{key} of validators: {VALIDATOR[key]}")
+                        continue
+                    self._problems.add(
+                        f'unknown key "{key}" of the validator',
+                        code="unknown-key",
+                        path=("validators", number, key),
+                        hint=nearest(key, ["required_fields", *VALIDATOR]),
+                    )
             else:
                 self._problems.add(
                     f"a validator of type {kind!r} is not supported",
@@ -225,7 +247,11 @@ class _Reader:
         if given is not None and not isinstance(given, str):
             self._wrong("export_path", "a path")
             return None
-        return Path(given) if given else None
+        if not given:
+            return None
+        path, kind = Path(given), self._data.get("export_type")
+        # The suffix says how a file is written.
+        return path.with_name(f"{path.name}.{kind}") if kind in _FORMATS and not path.suffix and path.name else path
 
     def _export_format(self) -> str | None:
         given = self._data.get("export_type")
@@ -262,12 +288,12 @@ class _Reader:
             self._wrong(key, "true or false")
         return value is True
 
-    def _number(self, key: str, default: int | None) -> int | None:
+    def _number(self, key: str, default: int | None, *, least: int = 0) -> int | None:
         given = self._data.get(key)
         if given is None:
             return default
-        if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-            self._wrong(key, "a whole number from 0")
+        if isinstance(given, bool) or not isinstance(given, int) or given < least:
+            self._wrong(key, f"a whole number from {least}")
             return default
         return given
 
