@@ -12,6 +12,7 @@ import pytest
 from plait.core.figures import StageReport
 from plait.data.batch import Batch
 from plait.data.ops.filters.characters import AlphanumericFilter, TextLengthFilter
+from plait.data.ops.filters.language import LanguageIDScoreFilter
 from plait.data.ops.filters.words import WordsNumFilter
 from plait.data.study.agree import agree, merge_sketches
 from plait.data.study.analyze import sketch
@@ -55,6 +56,27 @@ def test_agreed_thresholds_are_those_of_all_texts_together():
     assert found.owners == {"a": 300, "b": 200}
     exact = np.mean([not settings["min_len"] <= len(t) <= settings["max_len"] for t in B])
     assert found.filters[0].drops["b"] == pytest.approx(exact, abs=0.01)
+
+
+def test_an_agreed_threshold_keeps_the_value_it_falls_on():
+    # Three rows in ten have a share of exactly 1, which lies in one bin with 0.999.
+    ratios = np.concatenate([np.linspace(0.3, 0.9, 700), np.ones(300)])
+    lengths = np.repeat([7.0, 70, 133, 450], 250)
+    made = [
+        CorpusSketch(owner, {"": Sketch.of({"alnum_ratio": ratios, "text_len": lengths})}, "k") for owner in ("a", "b")
+    ]
+    ops = [
+        ("alphanumeric_filter", AlphanumericFilter(min_ratio=0.1, max_ratio=1.0)),
+        ("text_length_filter", TextLengthFilter(min_len=1, max_len=10**6)),
+    ]
+    for cut in (0.01, 0.29):
+        ratio, length = agree(made, ops, cut=cut).filters
+        assert ratio.settings["max_ratio"] == 1.0
+        exact = np.quantile(ratios, cut, method="inverted_cdf")
+        assert exact * 0.997 <= ratio.settings["min_ratio"] <= exact
+        assert ratio.drops["a"] == pytest.approx(np.mean(ratios < ratio.settings["min_ratio"]), abs=0.005)
+        assert length.settings == {"min_len": 7 if cut == 0.01 else 70, "max_len": 450 if cut == 0.01 else 133}
+        assert length.drops["a"] == (0.0 if cut == 0.01 else 0.5)
 
 
 def test_k_sigma_over_owners_is_that_of_all_texts():
@@ -110,6 +132,18 @@ def test_owners_with_other_secrets_or_filters_cannot_agree():
         agree([_sketched("a", A), _sketched("a", B)], OPS)
 
 
+def test_a_sketch_that_travels_has_no_words_but_languages():
+    class Judged(LanguageIDScoreFilter):
+        stats = ("lang", "verdict", "lang_score")
+
+        def measure(self, batch):
+            return {**super().measure(batch), "verdict": batch.text("text")}
+
+    made = sketch([Batch.of_texts(A)], [("judged", Judged())], owner="a", secret="ours", workers=1)
+    assert set(made.overall.words) == {"lang"}
+    assert not any(word.encode() in made.to_bytes() for word in VOCABULARY)
+
+
 def test_noise_is_spread_as_stated():
     generator = np.random.default_rng(1)
     stop = 1 - np.exp(-0.5)
@@ -141,6 +175,38 @@ def test_noise_reaches_bins_that_hold_nothing():
     corpus = CorpusSketch("a", {"": Sketch.of({"text_len": np.full(1000, 100.0)})}, "")
     noisy = private(corpus, 0.5, generator=np.random.default_rng(6)).overall.bins["text_len"]
     assert len(noisy.keys) > 10  # which bins are empty is not told
+
+
+def test_a_private_sketch_has_no_sources():
+    sources = {f"patient-{i}": Sketch.of({"text_len": np.full(200, 10.0 + i)}) for i in range(20)}
+    noisy = private(CorpusSketch("a", sources, "check"), 1.0, generator=np.random.default_rng(1))
+    assert list(noisy.sources) == [""]
+    assert b"patient" not in noisy.to_bytes()
+    # Noise once, not on each source.
+    assert noisy.overall.rows == pytest.approx(4000, abs=5 * 2 * noisy.privacy.blur)
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 2.0])
+def test_noise_moves_ranks_by_as_much_as_it_says(epsilon):
+    rng = np.random.default_rng(9)
+    stats = {f"s{i}": rng.lognormal(5, 2, 40_000) for i in range(4)}
+    corpus = CorpusSketch("a", {"": Sketch.of(stats)}, "")
+    ordered = np.sort(stats["s0"])
+    ranks = list[float]()
+    for seed in range(60):
+        noisy = private(corpus, epsilon, generator=np.random.default_rng(seed))
+        ranks.append(np.searchsorted(ordered, noisy.overall.quantiles("s0", np.array([0.6]))[0]))
+    bins = np.ptp(np.searchsorted(ordered, np.quantile(ordered, 0.6) * np.array([0.98, 1.02])))
+    assert 0.4 * noisy.privacy.blur < np.std(ranks) < 1.4 * (noisy.privacy.blur + bins)
+
+
+def test_noise_that_hides_what_is_asked_is_told():
+    few, many = (
+        [private(_sketched(o, _texts(n, rows)), 1.0, generator=np.random.default_rng(n)) for n, o in enumerate("ab")]
+        for rows in (400, 4000)
+    )
+    assert "the noise moves ranks" in agree(few, OPS, cut=0.01).warnings[0]
+    assert not any("noise" in warning for warning in agree(many, OPS, cut=0.2).warnings)
 
 
 def test_private_owners_agree():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import reduce
 
 import numpy as np
@@ -15,7 +16,7 @@ from plait.data.study.bottom import Bottom
 from plait.data.study.drops import Drops
 from plait.data.study.keyed import key_of, sip_hash
 from plait.data.study.moments import Moments
-from plait.data.study.sketch import CorpusSketch, Sketch
+from plait.data.study.sketch import MOST_WORDS, OTHER_WORDS, CorpusSketch, Sketch
 from plait.errors import DataError, StrandError
 
 VALUES = hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(-1e9, 1e9, allow_nan=False))
@@ -159,6 +160,26 @@ def test_merged_sketches_know_the_sum():
     assert (merged.rows, merged.chars, merged.words, merged.shingle_count) == (150, 1050, {"lang": {"en": 150}}, 150)
     assert merged.extremes["ratio"][1] == max(a.extremes["ratio"][1], b.extremes["ratio"][1])
     assert merged.bins["ratio"].total == 150
+
+
+def test_whole_numbers_have_whole_percentiles():
+    a, b = (Sketch.of({"n": v, "x": v + 0.5}) for v in (np.arange(400.0), np.array([3.0, 9.0])))
+    assert a.whole == a.merge(b).whole == Sketch.unpack(a.pack()).whole == {"n"}
+    assert a.quantiles("n", np.array([0.1, 0.5])).tolist() == [39.0, 199.0]
+    assert not a.merge(Sketch.of({"n": np.array([0.5]), "x": np.array([1.0])})).whole
+
+
+def test_few_words_are_counted_and_always_the_same_ones():
+    rng = np.random.default_rng(5)
+    seen = [f"w{i}" for i in rng.zipf(1.3, 3000) if i < 5000]
+    counts = [dict(Counter(seen[at : at + 100])) for at in range(0, len(seen), 100)]
+    parts = [Sketch.of({}, words={"tag": c | {"a text " * 9: 1}}, rows=100) for c in counts]
+    whole = Sketch.of({}, words={"tag": Counter(seen) + Counter({"a text " * 9: len(parts)})}, rows=1)
+    forth, back = reduce(Sketch.merge, parts), reduce(Sketch.merge, parts[::-1])
+    assert forth.words == back.words == whole.words
+    assert len(forth.words["tag"]) == MOST_WORDS + 1
+    assert sum(forth.words["tag"].values()) == len(seen) + len(parts)
+    assert all(n == seen.count(word) for word, n in forth.words["tag"].items() if word != OTHER_WORDS)
 
 
 def test_unlike_sketches_do_not_add_up():

@@ -9,6 +9,7 @@ whom, and `plait.data.study.privacy` for sketches with noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import combinations
@@ -29,6 +30,8 @@ Voice = Literal["rows", "owners"]
 """Whether each row counts alike, or each owner."""
 
 _NORMAL = 1.4826
+_BLURRED = 0.02  # share of the rows that thresholds not set by a share may be off
+_NEAR = 1e-9  # numbers that differ by less than this, relative to them, are one number
 
 
 class AgreedFilter(Fact):
@@ -135,7 +138,7 @@ def agree(
         filters=filters,
         shared=shared,
         epsilon={s.owner: s.privacy.epsilon if s.privacy else None for s in ordered},
-        warnings=_warnings(filters, shared),
+        warnings=[*_noise(ordered, cut if rule == "quantiles" else _BLURRED), *_warnings(filters, shared)],
     )
 
 
@@ -179,7 +182,13 @@ def _bounds(wholes: Sequence[Sketch], stat: str, rule: Rule, cut: float, k: floa
     if not len(values):
         raise StrandError(f'no owner has a value of "{stat}"', code="study.no-values")
     if rule == "quantiles":
-        return _quantile(values, weights, cut), _quantile(values, weights, 1 - cut)
+        # Which values a bin holds is not known, so its ends are the thresholds: many rows may have one value, such
+        # as a share of 1, and a threshold in the middle of its bin would drop them all.
+        starts, ends = (np.concatenate(side) for side in zip(*(w.bins[stat].ends() for w in wholes), strict=True))
+        low, high = starts[_at(values, weights, cut)], ends[_at(values, weights, 1 - cut)]
+        if all(stat in w.whole for w in wholes):
+            return math.floor(low * (1 + _NEAR)) + (low > 0), math.floor(high * (1 + _NEAR))
+        return _outwards(low, up=False), _outwards(high, up=True)
     if rule == "spread":
         middle = _quantile(values, weights, 0.5)
         below, above = values <= middle, values >= middle
@@ -203,10 +212,29 @@ def _mean_std(
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    return float(values[_at(values, weights, share)])
+
+
+def _at(values: np.ndarray, weights: np.ndarray, share: float) -> int:
+    """Place of the value at a share of the weights."""
     order = np.argsort(values, kind="stable")
     held = np.cumsum(weights[order])
     at = np.searchsorted(held, share * held[-1] * (1 - 1e-12))
-    return float(values[order[min(int(at), len(order) - 1)]])
+    return int(order[min(int(at), len(order) - 1)])
+
+
+def _outwards(value: float, *, up: bool) -> float:
+    """A number of six digits on one side of a value, or the value if it has no more.
+
+    Example:
+        >>> _outwards(0.12345678, up=True), _outwards(0.12345678, up=False), _outwards(1 + 1e-13, up=True)
+        (0.123457, 0.123456, 1.0)
+    """
+    short = float(f"{value:.6g}")
+    if math.isclose(short, value, rel_tol=_NEAR) or (short > value) == up:
+        return short
+    step = 10.0 ** (math.floor(math.log10(abs(short))) - 5)
+    return float(f"{short + (step if up else -step):.6g}")
 
 
 def _sides(place: Thresholds, rule: Rule) -> tuple[bool, bool]:
@@ -222,14 +250,14 @@ def _dropped(whole: Sketch, stat: str, place: Thresholds) -> float:
     bins = whole.bins[stat]
     if not bins.total:
         return 0.0
-    values = bins.values()
-    outside = np.zeros(len(values), np.bool_)
+    low, high = bins.ends()
+    outside = np.zeros(len(low), np.bool_)
     # A bin that a threshold falls into counts as inside: the threshold may be any of its values.
-    slack = 1 + 2 * bins.accuracy
     if place.low is not None:
-        outside |= np.where(values > 0, values * slack, values / slack) < place.low
+        outside |= high < place.low - _NEAR * abs(place.low)
     if place.high is not None:
-        outside |= np.where(values > 0, values / slack, values * slack) > place.high
+        # A bin begins above its first end, so one that begins at the threshold lies outside; that of zero is zero.
+        outside |= np.where(high == 0, low > place.high, low >= place.high - _NEAR * abs(place.high))
     return float(bins.counts[outside].sum() / bins.total)
 
 
@@ -247,6 +275,18 @@ def _shared(first: str, second: str, a: Sketch, b: Sketch) -> Shared:
         runs_jaccard=a.shingles.jaccard(b.shingles),
         error=0.5 / size**0.5,
     )
+
+
+def _noise(ordered: Sequence[CorpusSketch], resolved: float) -> list[str]:
+    """Whether noise hides what thresholds are to be set by."""
+    blur = math.hypot(*(s.privacy.blur for s in ordered if s.privacy is not None))
+    rows = max(sum(s.overall.rows for s in ordered), 1)
+    if blur <= resolved * rows / 2:
+        return []
+    return [
+        f"the noise moves ranks by about {blur:,.0f} of {rows:,} rows ({100 * blur / rows:.1f} %): thresholds are no "
+        "more certain than that; more rows, fewer filters or a larger ε help"
+    ]
 
 
 def _warnings(filters: Sequence[AgreedFilter], shared: Sequence[Shared]) -> list[str]:

@@ -10,6 +10,7 @@ table of all rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -167,7 +168,12 @@ def sketch(
     found = tally(batches, criteria(ops), hashing=Hashing(key, text_key, sample=0), workers=workers)
     if found is None:
         raise DataError("there are no rows to sketch", code="study.no-rows")
-    return CorpusSketch(owner, found.sources, key_check=key_of(key.hex()).hex())
+    # Languages alone: what other operations write of a text may quote it.
+    sources = {
+        name: replace(part, words={stat: part.words[stat] for stat in part.words if stat.split("@")[0] == "lang"})
+        for name, part in found.sources.items()
+    }
+    return CorpusSketch(owner, sources, key_check=key_of(key.hex()).hex())
 
 
 def _analysis(found: Tally, filters: Sequence[Criterion], verbs: Diversity | None, notes: list[str]) -> Analysis:

@@ -84,6 +84,14 @@ class Bins:
         """The middle of each bin, float64: within ``accuracy`` of each value in it."""
         return _middles(self.keys, self.accuracy)
 
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each bin begins and ends, float64: no value in it is lower or higher."""
+        index = np.abs(self.keys) - _OFFSET
+        zero = self.keys == 0
+        near, far = (np.exp(np.where(zero, 0, i) * _log_gamma(self.accuracy)) for i in (index - 1, index))
+        low = np.where(zero, 0.0, np.where(self.keys > 0, near, -far))
+        return low, np.where(zero, 0.0, np.where(self.keys > 0, far, -near))
+
     def quantile(self, share: float) -> float:
         """The value at a share of the way through the sorted values (numpy's method "lower"); NaN without values."""
         return float(self.quantiles(np.array([share]))[0])

@@ -3,7 +3,8 @@
 The presence of one row changes one count of each stat's histogram by one, so noise with the two-sided geometric
 distribution of parameter ``exp(-ε/stats)`` on every count, of a histogram whose bins everybody knows beforehand, makes
 the sketch ε-differentially private for rows. Nothing else is sent: means are computed from the noisy counts, and
-extremes, words and hashes, which no such noise protects, are left out. Names of sources and owners are sent.
+extremes, words and hashes, which no such noise protects, are left out. So are the sources: that there is one with a
+name is known only from its rows. The name of the owner is sent.
 
 Source: Dwork et al. 2006, "Calibrating noise to sensitivity"; Ghosh, Roughgarden and Sundararajan 2009 for whole
 numbers, which unlike the continuous Laplace distribution leaks nothing through the rounding of floating point.
@@ -65,11 +66,11 @@ def private(
     if corpus.privacy is not None:
         raise UsageError("the sketch has noise already", code="study.noise-twice")
     random = generator or np.random.Generator(np.random.Philox(secrets.randbits(128)))
-    sources = {
-        name: _private(sketch, epsilon, domain or {}, random, signed=signed) for name, sketch in corpus.sources.items()
-    }
-    mechanism = f"two-sided geometric noise on histograms, ε/{len(corpus.overall.bins)} per stat"
-    return CorpusSketch(corpus.owner, sources, "", Privacy(epsilon, mechanism))
+    # All sources together: their names would tell of rows, and noise on each would add up.
+    whole = corpus.overall
+    made, blur = _private(whole, epsilon, domain or {}, random, signed=signed)
+    mechanism = f"two-sided geometric noise on histograms, ε/{max(len(whole.bins), 1)} per stat"
+    return CorpusSketch(corpus.owner, {"": made}, "", Privacy(epsilon, mechanism, blur))
 
 
 def _private(
@@ -79,27 +80,34 @@ def _private(
     random: np.random.Generator,
     *,
     signed: bool,
-) -> Sketch:
+) -> tuple[Sketch, float]:
+    """The sketch with noise, and by how many rows that moves a rank."""
     share = epsilon / max(len(sketch.bins), 1)
-    bins = {
-        name: _noisy(b.coarsened(COARSER), share, domain.get(name, DOMAIN), random, signed=signed)
-        for name, b in sketch.bins.items()
-    }
+    bins, most = dict[str, Bins](), 0
+    for name, exact in sketch.bins.items():
+        coarse = exact.coarsened(COARSER)
+        keys = _keys(domain.get(name, DOMAIN), coarse.accuracy, signed=signed)
+        bins[name], most = _noisy(coarse, share, keys, random), max(most, len(keys))
+    # A rank is a sum over the bins below, less its share of the sum of all: at worst half of them count.
+    again = math.exp(-share)
+    blur = math.sqrt(2 * again * most) / (1 - again) / 2
     # Each stat's noisy total estimates the same number of rows.
     rows = round(float(np.median([b.total for b in bins.values()]))) if bins else 0
     nothing = Bottom.of(np.zeros(0, np.uint64), sketch.documents.size)
-    return Sketch(rows, 0, bins, {}, {}, Moments.of((), np.zeros((0, 0))), nothing, nothing)
+    return Sketch(rows, 0, bins, {}, {}, Moments.of((), np.zeros((0, 0))), nothing, nothing), blur
 
 
-def _noisy(
-    bins: Bins, epsilon: float, domain: tuple[float, float], random: np.random.Generator, *, signed: bool
-) -> Bins:
+def _keys(domain: tuple[float, float], accuracy: float, *, signed: bool) -> np.ndarray:
+    """The bins of a domain, known before any data."""
+    low, high = Bins.of(np.array(domain, np.float64), accuracy).keys.tolist()
+    above = np.arange(low, high + 1)
+    return np.concatenate([-above[::-1] if signed else above[:0], [0], above])
+
+
+def _noisy(bins: Bins, epsilon: float, keys: np.ndarray, random: np.random.Generator) -> Bins:
     """Noise on every bin of the domain, empty ones too; then counts that no noise made negative."""
-    low, high = Bins.of(np.array(domain, np.float64), bins.accuracy).keys.tolist()
-    keys = np.concatenate([[0], np.arange(low, high + 1)])
-    keys = np.concatenate([-np.arange(low, high + 1)[::-1], keys]) if signed else keys
-    inside = np.clip(bins.keys, keys[0], high)
-    inside[np.abs(inside) < low] = 0
+    inside = np.clip(bins.keys, keys[0], keys[-1])
+    inside[np.abs(inside) < keys[keys > 0][0]] = 0
     counts = np.zeros(len(keys), np.int64)
     np.add.at(counts, np.searchsorted(keys, inside), bins.counts)
     stop = -math.expm1(-epsilon)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ from plait.errors import DataError, StrandError
 
 FORMAT = "plait-sketch-1"
 
+MOST_WORDS = 256
+"""Words of a stat that are counted one by one, those of the smallest hashes; the rest are counted as `OTHER_WORDS`."""
+
+LONGEST_WORD = 40
+"""Characters of a word; what is longer is a text, of which a sketch holds none."""
+
+OTHER_WORDS = "(others)"
+
 
 @dataclass(frozen=True)
 class Sketch:
@@ -32,11 +41,12 @@ class Sketch:
         chars: Characters.
         bins: By stat that is a number, its distribution over the rows where it is known.
         extremes: By such stat, its lowest and highest value; missing where the sketch is private.
-        words: By stat that is a word (a language), how many rows have it.
+        words: By stat that is a word (a language), how many rows have it, for up to `MOST_WORDS` words.
         moments: Means, spreads and correlations, each over the rows where the numbers are known.
         documents: Keyed hashes of whole texts.
         shingles: Keyed hashes of runs of words.
         shingle_count: Runs of words, repeated ones counted as often as they occur.
+        whole: Stats whose values are all whole numbers; missing where the sketch is private.
     """
 
     rows: int
@@ -48,6 +58,7 @@ class Sketch:
     documents: Bottom
     shingles: Bottom
     shingle_count: int = 0
+    whole: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -89,11 +100,12 @@ class Sketch:
             chars=chars,
             bins={name: Bins.of(values, accuracy) for name, values in known.items()},
             extremes={name: (float(v.min()), float(v.max())) for name, v in known.items() if len(v)},
-            words={name: dict(counts) for name, counts in (words or {}).items()},
+            words={name: _few(counts) for name, counts in (words or {}).items()},
             moments=Moments.of(tuple(numbers), table),
             documents=Bottom.of(none if documents is None else documents, size),
             shingles=Bottom.of(none if shingles is None else shingles, size),
             shingle_count=0 if shingles is None else len(shingles),
+            whole=frozenset(name for name, v in known.items() if (v == np.rint(v)).all()),
         )
 
     def merge(self, other: Sketch) -> Sketch:
@@ -123,11 +135,14 @@ class Sketch:
             documents=self.documents.merge(other.documents),
             shingles=self.shingles.merge(other.shingles),
             shingle_count=self.shingle_count + other.shingle_count,
+            whole=self.whole & other.whole,
         )  # fmt: skip
 
     def quantiles(self, stat: str, shares: np.ndarray) -> np.ndarray:
-        """Percentiles of a stat, within the accuracy of its bins."""
+        """Percentiles of a stat, within the accuracy of its bins; whole numbers are exact up to some hundreds."""
         found = self.bins[stat].quantiles(shares)
+        if stat in self.whole:
+            found = np.where(np.abs(found) * self.bins[stat].accuracy < 0.5, np.rint(found), found)
         return np.clip(found, *self.extremes[stat]) if stat in self.extremes else found
 
     def pack(self) -> dict[str, Any]:
@@ -142,6 +157,7 @@ class Sketch:
             "documents": self.documents.pack(),
             "shingles": self.shingles.pack(),
             "shingle_count": self.shingle_count,
+            "whole": sorted(self.whole),
         }
 
     @classmethod
@@ -156,13 +172,13 @@ class Sketch:
             words = {str(n): {str(w): int(c) for w, c in counts.items()} for n, counts in data["words"].items()}
             rows, chars, count = int(data["rows"]), int(data["chars"]), int(data["shingle_count"])
             bins = {str(name): Bins.unpack(packed) for name, packed in data["bins"].items()}
-            moments = Moments.unpack(data["moments"])
+            moments, whole = Moments.unpack(data["moments"]), frozenset(map(str, data["whole"]))
             documents, shingles = Bottom.unpack(data["documents"]), Bottom.unpack(data["shingles"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"this is no sketch: {error!r}", code="study.bad-sketch") from error
         if min(rows, chars, count) < 0 or not set(moments.names) <= set(bins):
             raise DataError("a sketch has counts that no data gives", code="study.bad-sketch")
-        return cls(rows, chars, bins, extremes, words, moments, documents, shingles, count)
+        return cls(rows, chars, bins, extremes, words, moments, documents, shingles, count, whole)
 
 
 @dataclass(frozen=True)
@@ -172,10 +188,12 @@ class Privacy:
     Args:
         epsilon: Bound on how much the presence of one row changes the odds of any sketch (pure differential privacy).
         mechanism: How.
+        blur: By how many rows the noise moves the rank of a value, one standard deviation.
     """
 
     epsilon: float
     mechanism: str
+    blur: float
 
 
 @dataclass(frozen=True)
@@ -220,9 +238,8 @@ class CorpusSketch:
         try:
             found = orjson.loads(data)
             kind = found["format"]
-            privacy = found["privacy"] and Privacy(
-                float(found["privacy"]["epsilon"]), str(found["privacy"]["mechanism"])
-            )
+            told = found["privacy"]
+            privacy = told and Privacy(float(told["epsilon"]), str(told["mechanism"]), float(told["blur"]))
             owner, key_check = str(found["owner"]), str(found["key_check"])
             sources = {str(name): Sketch.unpack(packed) for name, packed in found["sources"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -248,4 +265,20 @@ class CorpusSketch:
 
 
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    return {word: first.get(word, 0) + second.get(word, 0) for word in sorted(first.keys() | second.keys())}
+    return _few({word: first.get(word, 0) + second.get(word, 0) for word in sorted(first.keys() | second.keys())})
+
+
+def _few(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts of few words, the rest together.
+
+    Which words are told apart follows from their hashes. So one that is once left out stays left out, and the counts
+    of those that stay are exact, however data is cut.
+    """
+    short = [word for word in counts if len(word) <= LONGEST_WORD and word != OTHER_WORDS]
+    if len(short) > MOST_WORDS:
+        short.sort(key=lambda word: blake2b(word.encode(), digest_size=8).digest())
+        kept = set(short[:MOST_WORDS])
+        short = [word for word in counts if word in kept]
+    found = {word: counts[word] for word in short}
+    rest = sum(counts.values()) - sum(found.values())
+    return found | {OTHER_WORDS: rest} if rest else found
