@@ -5,18 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 
-from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
 from plait.data.curation import Summary
 from plait.data.op import Mapper
 from plait.data.plan import read_ops
-from plait.errors import UsageError, nearest
+from plait.data.read.collect import Collected
+from plait.errors import DataError, UsageError, nearest
 
 _SHOWN = 400  # characters of a change
 
@@ -38,11 +38,13 @@ class Why:
         fate: Its line of the lineage.
         keeps: What the operation that dropped it keeps.
         changes: What each mapper changed, in order; the mappers are run again on this row alone.
+        unseen: Why they could not be, if so: the input is gone, or is another one by now.
     """
 
     fate: Mapping[str, Any]
     keeps: str | None
     changes: Sequence[Change]
+    unseen: str | None = None
 
 
 def why(folder: Path, name: str) -> list[Why]:
@@ -62,26 +64,31 @@ def why(folder: Path, name: str) -> list[Why]:
         some = rows.select("id").head(10_000).collect()["id"].to_list()
         raise UsageError(f'there is no row "{name}"', code="data.no-such-row", hint=nearest(name, some))
     keeps = {(op["name"], (op["stats"] or [None])[-1]): op["keeps"] for op in summary.ops}
-    return [
-        Why(
-            {k: v for k, v in fate.items() if k != "row" and v is not None},
-            keeps.get((fate["dropped_by"], fate["stat"])),
-            list(_changes(summary, fate["row"])) if fate["changed_by"] else [],
-        )
-        for fate in found.to_dicts()
-    ]
+    return [_told(summary, fate, keeps.get((fate["dropped_by"], fate["stat"]))) for fate in found.to_dicts()]
 
 
-def _changes(summary: Summary, row: int) -> Iterator[Change]:
+def _told(summary: Summary, fate: Mapping[str, Any], keeps: str | None) -> Why:
+    known = {k: v for k, v in fate.items() if k != "row" and v is not None}
+    if not fate["changed_by"]:
+        return Why(known, keeps, ())
+    try:
+        row = _row(summary, fate["row"])
+    except DataError as error:
+        return Why(known, keeps, (), f"{error.where}: {error.message}")
+    if row is None or str(row.frame["id"][0]) != fate["id"]:
+        return Why(known, keeps, (), f"{summary.job.where} has changed since")
+    return Why(known, keeps, tuple(_replay(summary.job.ops, row)))
+
+
+def _row(summary: Summary, row: int) -> Batch | None:
+    """A row of the input as it was read, if there are still as many."""
     starts = [0, *accumulate(count for _, count in summary.blocks)]
     number = next(i for i, end in enumerate(starts[1:]) if row < end)
-    for at, block in enumerate(summary.job.blocks()):
-        if at == number:
-            table = block.load(Quarantine(summary.folder / "why.rejects.jsonl"))
-            (summary.folder / "why.rejects.jsonl").unlink(missing_ok=True)
-            batch = Batch.of(cast("pl.DataFrame", pl.from_arrow(table.slice(row - starts[number], 1))))
-            yield from _replay(summary.job.ops, batch)
-            return
+    block = next(islice(summary.job.blocks(), number, None), None)
+    if block is None:
+        return None
+    rows = cast("pl.DataFrame", pl.from_arrow(block.load(Collected())))
+    return Batch.of(rows[row - starts[number]]) if row - starts[number] < rows.height else None
 
 
 def _replay(ops: Sequence[Any], batch: Batch) -> Iterator[Change]:

@@ -92,6 +92,14 @@ def test_many_bad_lines_are_each_named(tmp_path, quarantine):
     assert places == [f"{path}:{3 * i + 1}" for i in range(300)]
 
 
+def test_a_key_follows_the_version_of_the_readers(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jsonl", records(9))
+    [before] = split(path)
+    assert before.key == split(path)[0].key
+    monkeypatch.setattr("plait.data.read.settings.hash_code", lambda module: f"newer {module}")
+    assert split(path)[0].key != before.key
+
+
 def test_a_key_follows_the_content_and_the_settings_alone(tmp_path):
     rows = records(50)
     one = split(write(tmp_path / "a.jsonl", rows), 1000)

@@ -36,7 +36,12 @@ def why(
 
     found = find(run, name)
     if json:
-        print_json([{"fate": w.fate, "keeps": w.keeps, "changes": [vars(c) for c in w.changes]} for w in found])
+        print_json(
+            [
+                {"fate": w.fate, "keeps": w.keeps, "changes": [vars(c) for c in w.changes], "unseen": w.unseen}
+                for w in found
+            ]
+        )
         return
     for one in found:
         fate = one.fate
@@ -49,6 +54,8 @@ def why(
         for key, value in fate.items():
             if key not in ("id", "kept", "dropped_by", "stat", "value", "duplicate_of", "changed_by"):
                 typer.echo(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
+        if one.unseen is not None:
+            typer.echo(f"changed by {fate['changed_by']}; what they did cannot be shown: {one.unseen}")
         for change in one.changes:
             typer.echo(f"changed by {change.op}:")
             for sign, text in (("-", change.before), ("+", change.after)):

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from plait.core.hashing import hash_code
 from plait.data.read.ids import repeated, with_ids
+
+
+def _code() -> str:
+    """What changes when a newer version reads the same bytes otherwise."""
+    return hash_code("plait.data.read.block")
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,9 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """The settings as text, for hashing."""
+        """The settings and the version of the readers as text, for hashing."""
         columns = ",".join(f"{f.name!r}:{f.type}" for f in self.schema)
-        return repr((columns, self.required, self.exclusive, self.max_line_bytes, self.id_key, self.text_key))
+        return repr((columns, self.required, self.exclusive, self.max_line_bytes, self.id_key, self.text_key, _code()))
 
     def finished(self, batch: pa.RecordBatch, rows: np.ndarray, position: str, times: np.ndarray | None) -> pa.Table:
         """The rows as they are handed on.
