@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from plait.data.ops.clean.spelling import rust_pattern
 from plait.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _TEMPLATE = re.compile(r"\\(?:g<(?P<name>\w+)>|(?P<group>[1-9]\d?)|(?P<escape>.)
 
 
 def checked_pattern(pattern: str | None) -> str | None:
-    r"""A pattern as it is run: without the ``r'…'`` that recipes may write around it.
+    r"""A pattern that can be run, without the ``r'…'`` that recipes may write around it.
 
     Raises:
         UsageError: The engine cannot run it.
@@ -31,29 +32,37 @@ def checked_pattern(pattern: str | None) -> str | None:
     if len(pattern) > 2 and pattern[:2] in ("r'", 'r"') and pattern[-1] == pattern[1]:
         pattern = pattern[2:-1]
     try:
-        pl.Series([""]).str.contains(f"(?s){pattern}")
-    except pl.exceptions.ComputeError as error:
+        pl.Series([""]).str.contains(rust_pattern(pattern))
+    except (pl.exceptions.ComputeError, ValueError) as error:
         raise UsageError(
-            f"the pattern {pattern!r} cannot be run in linear time: {error}",
+            f"the pattern {pattern!r} cannot be run in linear time: {_reason(error)}",
             code="data.pattern",
-            hint="write it without look-around and back-references",
+            hint="write it without look-around, back-references and possessive repetition",
         ) from error
     return pattern
 
 
-def replace_pattern(texts: pl.Series, pattern: str, repl: str) -> pl.Series:
-    r"""All matches replaced, ``.`` matching newlines too.
+def replace_pattern(texts: pl.Series, pattern: str, repl: str, *, dot_all: bool = True) -> pl.Series:
+    r"""All matches replaced.
 
     Args:
         texts: The texts.
         pattern: A pattern that `checked_pattern` gave.
         repl: Python's template: ``\1`` and ``\g<name>`` are groups.
+        dot_all: Whether ``.`` matches newlines too.
 
     Example:
         >>> replace_pattern(pl.Series(["1 of 10"]), "([0-9]+) of", r"<\1> $").to_list()
         ['<1> $ 10']
     """
-    return texts.str.replace_all(f"(?s){pattern}", rust_template(repl))
+    flags = "(?s)" if dot_all else ""
+    return texts.str.replace_all(flags + rust_pattern(pattern), rust_template(repl))
+
+
+def _reason(error: Exception) -> str:
+    """What the engine has against a pattern, without the drawing of the place."""
+    lines = [line.removeprefix("error: ") for line in str(error).splitlines() if line.startswith("error: ")]
+    return lines[0] if lines else str(error)
 
 
 def rust_template(repl: str) -> str:

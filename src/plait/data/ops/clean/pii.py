@@ -88,7 +88,7 @@ class PiiRedactionMapper(Mapper):
     mac_replacement: str = "[MAC_REDACTED]"
     """What stands in place of a hardware address."""
     extra_patterns: list[tuple[str, str]] | None = None
-    """Patterns of your own, each with what stands in its place."""
+    """Patterns of your own, each with what stands in its place; ``.`` finds no newline."""
     redact_keys: list[str] | None = None
     """Fields to work on; the text, ``query``, ``response``, ``dialog_history`` and ``messages`` if not given."""
     messages_key: str | None = "messages"
@@ -165,6 +165,6 @@ def _ipv4(put: str) -> Callable[[pl.Series], pl.Series]:
 
 def _own(pattern: str, put: str) -> Callable[[pl.Series], pl.Series]:
     def step(texts: pl.Series) -> pl.Series:
-        return replace_pattern(texts, pattern, put)
+        return replace_pattern(texts, pattern, put, dot_all=False)
 
     return step

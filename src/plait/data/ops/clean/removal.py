@@ -21,7 +21,7 @@ class PatternMapper(Mapper):
 
     pattern: str | None = None
     """Regular expression of what is replaced, instead of the usual one; it runs in linear time, so it may hold no
-    look-around and no back-reference."""
+    look-around and no back-reference, and ``$`` is only the very end of a text."""
     repl: str = ""
     r"""What stands there afterwards; ``\1`` is the first group of a pattern of your own."""
 

@@ -26,7 +26,8 @@ class ReplaceContentMapper(Mapper):
         ['me at home']
 
     Source: Data-Juicer 1.6.1, ``replace_content_mapper``. Differs: patterns run in linear time, where ``$`` is
-    only the very end of a text; ``engine: backtracking`` has look-around and Python's ``$``.
+    only the very end of a text and an empty match never follows another match at once; ``engine: backtracking`` is
+    Python's own, with look-around.
     """
 
     cost: ClassVar[Cost] = "scan"
