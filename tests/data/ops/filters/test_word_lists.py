@@ -46,6 +46,11 @@ def test_runs_count_as_if_written_together(parts: list[str], between: str) -> No
         assert op.measure_texts([" ".join(parts)]) == pytest.approx([expected])
 
 
+def test_a_size_named_twice_counts_twice(folder: str) -> None:
+    op = StopWordsFilter(stopwords_dir=folder, use_words_aug=True, words_aug_group_sizes=(2, 2))
+    assert op.measure_texts(["the of"]) == pytest.approx([2 / 4])
+
+
 @pytest.mark.parametrize("lang", ["en", "de", "fr", "es", "it", "pt", "nl", "ru", "zh"])
 def test_our_lists_are_words_in_the_form_they_are_compared_in(lang: str) -> None:
     for kind in ("stopwords", "flagged"):

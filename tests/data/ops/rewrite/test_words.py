@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from plait.data.characters import special
 from plait.data.ops.rewrite.tables import RemoveTableTextMapper
 from plait.data.ops.rewrite.words import RemoveLongWordsMapper, RemoveWordsWithIncorrectSubstringsMapper
-from plait.errors import ModelError
+from plait.errors import UsageError
 
 TEXTS = st.lists(st.text("ab|é中.h-/ \t\n", max_size=40), max_size=5)
 
@@ -40,11 +41,21 @@ def test_words_with_unwanted_strings_go(texts: list[str], unwanted: list[str]):
     assert got == [merged(t, lambda w: not any(u in w.strip(special()) for u in unwanted)) for t in texts]
 
 
-def test_tokenization_names_the_model_file_it_needs():
-    op = RemoveWordsWithIncorrectSubstringsMapper(tokenization=True)
-    with pytest.raises(ModelError, match="SentencePiece") as raised:
+def test_tokenization_takes_the_model_that_data_juicer_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sentencepiece = pytest.importorskip("sentencepiece", reason="an optional package")
+    monkeypatch.setenv("DATA_JUICER_MODELS_CACHE", str(tmp_path))
+    op = RemoveWordsWithIncorrectSubstringsMapper(tokenization=True, substrings=["b"], lang="xx")
+    with pytest.raises(UsageError, match="SentencePiece") as raised:
         op.rewrite_texts(["a"])
-    assert raised.value.code == "model.missing"
+    assert raised.value.code == "data.no-sentencepiece-model"
+    assert str(tmp_path / "xx.sp.model") in str(raised.value)
+    assert "sentencepiece_model" in str(raised.value)
+    (tmp_path / "text").write_text("abc acb bca cab", encoding="utf-8")
+    settings = {"vocab_size": 20, "hard_vocab_limit": False, "minloglevel": 3, "model_type": "char"}
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "xx.sp"), **settings
+    )
+    assert op.rewrite_texts(["abc ca", "ca c"]) == ["acca", "ca c"]
 
 
 @given(st.lists(st.text("ab| \t\nc\u2003", max_size=50), max_size=4), st.integers(2, 20), st.integers(2, 20))

@@ -53,18 +53,18 @@ class WordListFilter(WordFilter):
         hashes, by_size = session(self, self._hashes)
         words = self.words(batch)
         listed, total = words.count_in(hashes), words.counts
-        for size, runs in by_size.items():
+        for size, runs in by_size:
             found = kernels.Words(*kernels.shingles(words, size), words.cased, words.split)
             listed, total = listed + found.count_in(runs), total + found.counts
         return share(listed, total)
 
-    def _hashes(self) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-        """The list, and by size the runs of words that make an entry when written together."""
+    def _hashes(self) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+        """The list, and for each size the runs of words that make an entry when written together."""
         from plait.data.kernels import hash_strings
 
         words = sorted(self.vocabulary())
         sizes = self.words_aug_group_sizes if self.use_words_aug else ()
-        return hash_strings(words), {size: _runs(words, size, self.words_aug_join_char) for size in sizes}
+        return hash_strings(words), [(size, _runs(words, size, self.words_aug_join_char)) for size in sizes]
 
 
 class StopWordsFilter(WordListFilter):

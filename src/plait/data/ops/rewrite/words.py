@@ -59,7 +59,7 @@ class RemoveWordsWithIncorrectSubstringsMapper(Mapper):
         ['see now']
 
     Source: Data-Juicer 1.6.1, ``remove_words_with_incorrect_substrings_mapper``. Differs: with ``tokenization``
-    the SentencePiece model is a file that you name, never a download.
+    the SentencePiece model is a file that you name or the one Data-Juicer left on this machine, never a download.
     """
 
     cost: ClassVar[Cost] = "scan"
@@ -71,17 +71,18 @@ class RemoveWordsWithIncorrectSubstringsMapper(Mapper):
     """Take the pieces of a SentencePiece model for words, and put them together without separators."""
     substrings: list[str] | None = None
     """Strings that words must not hold; ``null`` for http, www, .com, href and //."""
-    tokenizer_path: str | None = None
-    """File of the SentencePiece model, for ``tokenization``."""
+    sentencepiece_model: str | None = None
+    """With ``tokenization``: the model's file; by default Data-Juicer's own copy for ``lang``, where it left one."""
 
     def rewrite(self, batch: Batch) -> pl.Series:
         """One compiled pass; with ``tokenization``, Python for each text."""
         texts = batch.text(self.text_key)
         unwanted = ["http", "www", ".com", "href", "//"] if self.substrings is None else self.substrings
         if self.tokenization:
+            from plait.data.ops.filters.pieces import piece_model
             from plait.data.ops.rewrite.pieces import without_pieces
 
-            return without_pieces(self, texts, self.tokenizer_path, unwanted)
+            return without_pieces(piece_model(self.sentencepiece_model, self.lang), batch, self.text_key, unwanted)
         needles = [needle.encode() for needle in unwanted]
         joined = np.frombuffer(b"".join(needles), np.uint8)
         at = starts_of(np.array([len(needle) for needle in needles], np.int64))
