@@ -6,10 +6,9 @@
     decision = cluster(candidates, order, sets, threshold)
 
 Candidates stand in an order of preference (of the rows, of their ids, of a score), and the first of each cluster
-stays. In each group the others are compared with the first, those that are not similar to it with the first among
-themselves, and so on; rows already connected are not compared. Two rows that both stay have therefore been compared
-wherever they share a key, so finding duplicates among the survivors again finds none; and nothing depends on how the
-input was cut.
+stays. How the rows of a group are compared says `plait.data.dedup.pairs`; rows already connected are not. Two rows
+that both stay have been compared wherever they share a key, or cannot be similar, so finding duplicates among the
+survivors again finds none; and nothing depends on how the input was cut.
 """
 
 from __future__ import annotations
@@ -20,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from plait.data.dedup.groups import Groups, Spill
-from plait.data.dedup.sets import SETS_AT_ONCE, SetStore, fill, room_for, shared_with
+from plait.data.dedup.pairs import ALL_ROUNDS, connect
+from plait.data.dedup.sets import SETS_AT_ONCE, SetStore, room_for
+from plait.data.dedup.unions import root_of, roots
 from plait.data.loops import compiled
 from plait.data.op import Decision
 
@@ -55,6 +56,12 @@ class Candidates:
         """Rows in at least one group, int64, ascending."""
         return np.flatnonzero(self._marked)
 
+    def places(self, preferred: np.ndarray) -> np.ndarray:
+        """The place of each row among those preferred, uint32 ``[rows]``; any number for rows that are in no group."""
+        found = np.zeros(len(self._marked), np.uint32)
+        found[preferred] = np.arange(len(preferred), dtype=np.uint32)
+        return found
+
 
 def cluster(
     candidates: Candidates, preferred: np.ndarray, sets: SetStore | None, threshold: float, about: Mapping[str, Any]
@@ -68,49 +75,71 @@ def cluster(
         threshold: Least Jaccard similarity of a pair.
         about: What else the facts tell.
     """
-    by_position = np.argsort(preferred)
-    ascending = preferred[by_position]
     parent = np.arange(len(preferred))
-    counts = np.zeros(3, np.int64)
-    nothing = SetStore(np.zeros(0, np.uint64), parent, parent)
+    place_of = candidates.places(preferred)
+    compared = _Comparison(sets, threshold, parent)
     for groups in candidates.groups:
         for part in groups.parts(SETS_AT_ONCE):
             # Most groups were connected by an earlier key: their sets need not be read again.
-            places, starts = _unconnected(by_position[np.searchsorted(ascending, part.members)], part.starts, parent)
-            near = sets.gathered(places) if sets else nothing
-            least = threshold if sets else -1.0
-            _connect(places, starts, near.values, near.start, near.size, least, parent, counts)
-    roots = _roots(parent)
-    dropped = np.flatnonzero(roots != np.arange(len(roots)))
-    dropped = dropped[np.argsort(roots[dropped], kind="stable")]
-    similarity = sets.similarity(roots[dropped], dropped) if sets else np.full(len(dropped), np.nan)
-    sizes = np.unique(roots[dropped], return_counts=True)[1]
+            places, starts = _unconnected(place_of, part.members, part.starts, parent)
+            if len(places) > SETS_AT_ONCE:  # one group
+                places = compared.thinned(places)
+                starts = np.array([0, len(places)])
+            if len(places):
+                compared.connect(places, starts)
+    root = roots(parent, np.arange(len(parent)))
+    dropped = np.flatnonzero(root != np.arange(len(root)))
+    dropped = dropped[np.argsort(root[dropped], kind="stable")]
+    similarity = sets.similarity(root[dropped], dropped) if sets else np.full(len(dropped), np.nan)
+    sizes = np.unique(root[dropped], return_counts=True)[1]
     facts = {
         "candidate_rows": len(preferred),
-        "compared": int(counts[0]),
-        "verified": int(counts[1]),
-        "rejected": int(counts[2]),
+        **compared.facts(),
         "clusters": len(sizes),
         "largest_cluster": int(sizes.max()) + 1 if len(sizes) else 0,
         # Clusters are connected by pairs; ends of a long chain may be unlike each other.
         "linked_below_threshold": int((similarity < threshold).sum()),
         **about,
     }
-    return sorted_decision(preferred[dropped], preferred[roots[dropped]], similarity, facts)
+    return sorted_decision(preferred[dropped], preferred[root[dropped]], similarity, facts)
 
 
-def components(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that are not alone, int64 ascending, and the first of the cluster of each.
+class _Comparison:
+    """Compares rows of groups, and joins the similar ones in a union-find that all comparisons share."""
 
-    Example:
-        >>> components(np.array([0, 1, 0, 3]))
-        (array([0, 2]), array([0, 0]))
-    """
-    roots = _roots(parent)
-    joined = np.zeros(len(parent), np.bool_)
-    joined[roots[roots != np.arange(len(roots))]] = True
-    members = np.flatnonzero(joined[roots])
-    return members, roots[members]
+    def __init__(self, sets: SetStore | None, threshold: float, parent: np.ndarray) -> None:
+        nothing = np.zeros(0, np.int64)
+        self._sets = sets or SetStore(np.zeros(0, np.uint64), nothing, nothing)
+        self._threshold = threshold if sets else -1.0
+        self._parent = parent
+        self._table = np.zeros(room_for(self._sets.size), np.uint64)
+        self._counts = np.zeros(3, np.int64)
+
+    def connect(self, places: np.ndarray, starts: np.ndarray, rounds: int = ALL_ROUNDS) -> None:
+        """Join the similar rows of each group."""
+        near = self._sets.gathered(places)
+        arguments = (near.values, near.start, near.size, self._threshold, self._parent, self._counts, self._table)
+        connect(places, starts, *arguments, rounds)
+
+    def thinned(self, places: np.ndarray) -> np.ndarray:
+        """What is left of a large group, without those like one of its first rows; some sets at a time are in memory.
+
+        Copies of one page by the hundred thousand are found so; each round halves what is left, or is the last.
+        """
+        left = np.sort(places)
+        while len(left) > SETS_AT_ONCE:
+            leader, others = left[:1], left[1:]
+            for begin in range(0, len(others), SETS_AT_ONCE):
+                some = np.concatenate([leader, others[begin : begin + SETS_AT_ONCE]])
+                self.connect(some, np.array([0, len(some)]), rounds=1)
+            left = others[roots(self._parent, others) != roots(self._parent, leader)]
+            if 2 * len(left) > len(others):
+                break
+        return left
+
+    def facts(self) -> dict[str, int]:
+        """How many pairs were compared."""
+        return dict(zip(("compared", "verified", "rejected"), self._counts.tolist(), strict=True))
 
 
 def sorted_decision(
@@ -124,92 +153,20 @@ def sorted_decision(
 
 
 @compiled
-def root_of(parent: np.ndarray, i: int) -> int:
-    """The first of the cluster of ``i``; paths are halved on the way."""
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@compiled
-def join(parent: np.ndarray, i: int, j: int) -> None:
-    """Make one cluster of two; the lower root stays."""
-    a, b = root_of(parent, i), root_of(parent, j)
-    parent[max(a, b)] = min(a, b)
-
-
-@compiled
-def join_pairs(parent: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
-    """Make one cluster of each pair."""
-    for i in range(len(first)):
-        join(parent, first[i], second[i])
-
-
-@compiled
-def _roots(parent: np.ndarray) -> np.ndarray:
-    out = np.empty(len(parent), np.int64)
-    for i in range(len(parent)):
-        out[i] = root_of(parent, i)
-    return out
-
-
-@compiled
-def _unconnected(places: np.ndarray, starts: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The groups that are not in one cluster yet."""
-    left, left_starts = np.empty(len(places), np.int64), np.zeros(len(starts), np.int64)
+def _unconnected(
+    place_of: np.ndarray, members: np.ndarray, starts: np.ndarray, parent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The groups that are not in one cluster yet, as places."""
+    left, left_starts = np.empty(len(members), np.int64), np.zeros(len(starts), np.int64)
     k = g = 0
     for group in range(len(starts) - 1):
-        first = root_of(parent, places[starts[group]])
+        first = root_of(parent, np.int64(place_of[members[starts[group]]]))
         for i in range(starts[group] + 1, starts[group + 1]):
-            if root_of(parent, places[i]) != first:
-                size = starts[group + 1] - starts[group]
-                left[k : k + size] = places[starts[group] : starts[group + 1]]
-                k += size
+            if root_of(parent, np.int64(place_of[members[i]])) != first:
+                for member in members[starts[group] : starts[group + 1]]:
+                    left[k] = place_of[member]
+                    k += 1
                 g += 1
                 left_starts[g] = k
                 break
     return left[:k], left_starts[: g + 1]
-
-
-@compiled
-def _connect(
-    places: np.ndarray,
-    starts: np.ndarray,
-    values: np.ndarray,
-    start: np.ndarray,
-    size: np.ndarray,
-    threshold: float,
-    parent: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """Compare within groups; a threshold below 0 takes every pair. Counts pairs compared, verified, rejected."""
-    table = np.zeros(room_for(size) if threshold >= 0 else 0, np.uint64)
-    for g in range(len(starts) - 1):
-        waiting = np.sort(places[starts[g] : starts[g + 1]])
-        left = len(waiting)
-        while left > 1:
-            leader, used, kept = waiting[0], 0, 0
-            for j in range(1, left):
-                other = waiting[j]
-                if root_of(parent, leader) == root_of(parent, other):
-                    continue
-                counts[0] += 1
-                similar = threshold < 0
-                if not similar:
-                    a, b = size[leader], size[other]
-                    # Shared values needed for the threshold; one less, so that rounding decides nothing.
-                    need = np.int64(threshold * (a + b) / (1 + threshold)) - 1
-                    if min(a, b) >= max(need, 1):
-                        if used == 0:
-                            used = fill(table, values[start[leader] : start[leader] + a])
-                        shared = shared_with(table, used, values[start[other] : start[other] + b], b - max(need, 0))
-                        similar = shared >= 0 and shared / (a + b - shared) >= threshold
-                if similar:
-                    join(parent, leader, other)
-                    counts[1] += 1
-                else:
-                    waiting[kept] = other
-                    kept += 1
-                    counts[2] += 1
-            left = kept

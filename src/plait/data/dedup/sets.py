@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,15 +56,15 @@ class SetStore:
 
         Fast where equal entries of ``first`` stand together.
         """
-        found = [np.zeros(0)]
+        found, table = [np.zeros(0)], np.zeros(room_for(self.size), np.uint64)
         for begin in range(0, len(first), SETS_AT_ONCE):
             left, right = first[begin : begin + SETS_AT_ONCE], second[begin : begin + SETS_AT_ONCE]
             near = self.gathered(np.concatenate([left, right]))
-            found.append(_similarities(left, right, near.values, near.start, near.size))
+            found.append(_similarities(left, right, near.values, near.start, near.size, table))
         return np.concatenate(found)
 
     def gathered(self, places: np.ndarray) -> SetStore:
-        """A store that has at least some of the sets, in memory.
+        """A store that has at least some of the sets, in memory, until others are gathered.
 
         Sets in a file are read one by one: of a mapped file, scattered reads would bring in nearly all of it.
         """
@@ -77,9 +78,13 @@ class SetStore:
             for begin, end, place in zip((ends - size).tolist(), ends.tolist(), places.tolist(), strict=True):
                 file.seek(int(self.start[place]) * values.itemsize)
                 file.readinto(cast("Any", values[begin:end]))
-        start = np.zeros(len(self.start), np.int64)
-        start[places] = ends - size
-        return SetStore(values, start, self.size)
+        self._scattered[places] = ends - size
+        return SetStore(values, self._scattered, self.size)
+
+    @cached_property
+    def _scattered(self) -> np.ndarray:
+        """Where sets start that were gathered last: one array for all calls, as each touches pages all over it."""
+        return np.zeros(len(self.start), np.int64)
 
 
 def shared_counts(first: SetStore, second: SetStore, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -206,10 +211,14 @@ def room_for(size: np.ndarray) -> int:
 
 @compiled
 def _similarities(
-    first: np.ndarray, second: np.ndarray, values: np.ndarray, start: np.ndarray, size: np.ndarray
+    first: np.ndarray,
+    second: np.ndarray,
+    values: np.ndarray,
+    start: np.ndarray,
+    size: np.ndarray,
+    table: np.ndarray,
 ) -> np.ndarray:
     out = np.zeros(len(first), np.float64)
-    table = np.zeros(room_for(size), np.uint64)
     filled, used = -1, 0
     for i in range(len(first)):
         a, b = first[i], second[i]

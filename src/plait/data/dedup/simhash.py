@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plait.data.dedup.clusters import join, root_of
+from plait.data.dedup.unions import join, root_of
 from plait.data.loops import compiled
 from plait.data.utf8 import starts_of
 

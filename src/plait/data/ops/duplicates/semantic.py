@@ -51,8 +51,9 @@ class SemanticDeduplicator(KeepOne):
 
     def decide(self, rows: Rows) -> Decision:
         """Drop texts connected to a preferred one."""
-        from plait.data.dedup.clusters import components, join_pairs, sorted_decision
+        from plait.data.dedup.clusters import sorted_decision
         from plait.data.dedup.embeddings import similar_pairs
+        from plait.data.dedup.unions import components, join_pairs
 
         parent = np.arange(rows.count)
         pairs = 0

@@ -76,9 +76,10 @@ class DocumentSimhashDeduplicator(KeepOne):
 
     def decide(self, rows: Rows) -> Decision:
         """Drop texts connected to a preferred one by hashes that differ in few bits."""
-        from plait.data.dedup.clusters import components, sorted_decision
+        from plait.data.dedup.clusters import sorted_decision
         from plait.data.dedup.groups import groups_of
         from plait.data.dedup.simhash import BITS, block_masks, connect, distances, masked
+        from plait.data.dedup.unions import components
 
         zeros = self.compat == "data-juicer"
         hashes = rows.key("simhash", slice(0, 1))[:, 0]
