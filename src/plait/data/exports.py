@@ -19,7 +19,7 @@ import polars as pl
 
 from plait.data.names import STATS
 from plait.data.read.sources import Source
-from plait.data.write import check_writable, write_rows
+from plait.data.write import check_writable, lines_of, write_rows
 from plait.errors import UsageError
 
 _IN_THE_FOLDER = ("summary.json", "lineage.parquet", "recipe.yaml", "quarantine.jsonl")
@@ -66,7 +66,7 @@ def write_shards(frames: Iterable[pl.DataFrame], export: Path, shard_bytes: int)
     """
     stem, _, suffix = export.name.partition(".")
     hidden = list[Path]()
-    for number, parts in groupby(_numbered(frames, shard_bytes, lines=".json" in f".{suffix}"), lambda part: part[0]):
+    for number, parts in groupby(_numbered(frames, shard_bytes, export), lambda part: part[0]):
         hidden.append(export.with_name(f".{stem}-{number}.partial.{suffix}"))
         write_rows((frame for _, frame in parts), hidden[-1])
     earlier = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{re.escape(suffix)}")
@@ -101,7 +101,7 @@ def _numbered(frames: Iterable[pl.DataFrame], shard_bytes: int, *, lines: bool) 
     """Frames cut at the ends of shards, each with the number of its shard."""
     number, room = 0, float(shard_bytes)
     for frame in frames:
-        size = len(frame.write_ndjson().encode()) if lines else frame.estimated_size()
+        size = len(lines_of(frame, export)) if ".json" in export.name else frame.estimated_size()
         each = max(size / max(frame.height, 1), 1.0)
         at = 0
         while at < frame.height:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -64,7 +64,8 @@ def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> i
 
     Raises:
         UsageError: The suffix is not known.
-        DataError: The rows do not fit the format (lists in CSV), or there is neither a batch nor a schema.
+        DataError: The rows do not fit the format (lists in CSV, bytes in JSON), or there is neither a batch nor a
+            schema.
 
     Example:
         >>> import tempfile
@@ -83,16 +84,76 @@ def write_table(rows: Rows, path: Path, *, schema: pa.Schema | None = None) -> i
             where=str(path),
             hint="pass schema=",
         )
+    check_holds(schema, path)
     blocks = _even_blocks(first, batches, schema)
     with atomic(path) as out:
         if kind == ".parquet":
             return _write_parquet(blocks, schema, out)
         if kind == ".arrow":
             return _write_arrow(blocks, schema, out)
-        with _compressed(out, compression) as text:
+        with compressed(out, compression) as text:
             if kind == ".jsonl":
                 return _write_jsonl(blocks, text)
             return _write_csv(blocks, schema, text, path, "," if kind == ".csv" else "\t")
+
+
+def check_holds(schema: pa.Schema, path: Path, *, texts: Iterable[str] = ()) -> None:
+    """Whether a file can hold columns of these types.
+
+    Args:
+        schema: The columns.
+        path: The file; its suffix tells the format.
+        texts: Kinds of values that the writer turns into text: ``decimals``, ``durations``.
+
+    Raises:
+        DataError: It cannot; all such columns are named.
+    """
+    kind = path.suffixes[-2].lower() if path.suffix.lower() in (".gz", ".zst") else path.suffix.lower()
+    name, refused = _REFUSED.get(kind, ("", {}))
+    for what, (holds, other) in refused.items():
+        bad = [field.name for field in schema if _anywhere(field.type, holds)] if what not in texts else []
+        if bad:
+            raise DataError(
+                f"{name} cannot hold {what}: {', '.join(bad)}",
+                code="data.wrong-type",
+                where=str(path),
+                hint=f"write {other}, or leave them out",
+            )
+
+
+def _anywhere(kind: pa.DataType, holds: Callable[[pa.DataType], bool]) -> bool:
+    return holds(kind) or any(_anywhere(kind.field(i).type, holds) for i in range(kind.num_fields))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    told = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return any(is_one(kind) for is_one in told)
+
+
+def _has_no_key(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and kind.num_fields == 0
+
+
+_Refused = dict[str, tuple[Callable[[pa.DataType], bool], str]]
+_IN_JSON: _Refused = {
+    "bytes": (_is_binary, ".parquet"),
+    "decimals": (pa.types.is_decimal, ".parquet"),
+    "durations": (pa.types.is_duration, ".parquet"),
+}
+_IN_CSV: _Refused = {
+    "lists or structs": (pa.types.is_nested, ".parquet or .jsonl"),
+    "bytes": (_is_binary, ".parquet"),
+}
+_IN_PARQUET: _Refused = {"objects without any key": (_has_no_key, ".jsonl or .arrow")}
+_REFUSED = {
+    ".jsonl": ("JSON", _IN_JSON),
+    ".json": ("JSON", _IN_JSON),
+    ".csv": ("CSV", _IN_CSV),
+    ".tsv": ("TSV", _IN_CSV),
+    ".parquet": ("Parquet", _IN_PARQUET),
+}
+"""By suffix the format's name, and what it cannot hold: how that is told, how it is found, and what can."""
 
 
 @contextmanager
@@ -141,7 +202,8 @@ def _even_blocks(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch], s
 
 
 @contextmanager
-def _compressed(out: IO[bytes], compression: str) -> Generator[IO[bytes]]:
+def compressed(out: IO[bytes], compression: str) -> Generator[IO[bytes]]:
+    """What is written here arrives in ``out``, packed as the suffix says: ``.gz``, ``.zst`` or not at all."""
     if compression == ".gz":
         with gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6, mtime=0) as packed:
             yield cast("IO[bytes]", packed)
@@ -187,14 +249,6 @@ def _write_jsonl(blocks: Iterator[pa.Table], out: IO[bytes]) -> int:
 
 
 def _write_csv(blocks: Iterator[pa.Table], schema: pa.Schema, out: IO[bytes], path: Path, delimiter: str) -> int:
-    nested = [field.name for field in schema if pa.types.is_nested(field.type)]
-    if nested:
-        raise DataError(
-            f"CSV cannot hold lists or structs: {', '.join(nested)}",
-            code="data.wrong-type",
-            where=str(path),
-            hint="write .parquet or .jsonl",
-        )
     rows = 0
     options = arrow_csv.WriteOptions(delimiter=delimiter, include_header=False)
     header = io.BytesIO()
