@@ -97,7 +97,7 @@ def write_stats(frames: Iterable[pl.DataFrame], export: Path) -> None:
     write_rows((frame.select(frame.to_struct(STATS)) for frame in frames), stats_path(export))
 
 
-def _numbered(frames: Iterable[pl.DataFrame], shard_bytes: int, *, lines: bool) -> Iterator[tuple[int, pl.DataFrame]]:
+def _numbered(frames: Iterable[pl.DataFrame], shard_bytes: int, export: Path) -> Iterator[tuple[int, pl.DataFrame]]:
     """Frames cut at the ends of shards, each with the number of its shard."""
     number, room = 0, float(shard_bytes)
     for frame in frames:
