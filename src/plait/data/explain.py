@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from plait.data.batch import Batch
 from plait.data.execute import pass_rates
-from plait.data.op import Barrier, Op
-from plait.data.plan import OpSetting, Plan, Rewrite, Step, compile_plan, read_ops
+from plait.data.names import ROW
+from plait.data.op import Barrier, Cost, Filter, Op
+from plait.data.plan import SECONDS_PER_MB, Group, OpSetting, Part, Pass, Plan, Step, compile_plan, read_ops
 from plait.data.visit import Spent, visit
+
+_MODELS: tuple[Cost, ...] = ("model", "llm")
+_FEW = 32  # rows that a model is tried on first
+_MOMENTS = 5.0  # processor seconds
 
 
 @dataclass(frozen=True)
@@ -52,24 +57,66 @@ def explain(
         told: The operations of a finished run's summary, to stand beside the forecast.
 
     Returns:
-        The plan in the order it would run, and a forecast per operation. Operations that ask a model or an endpoint
-        are not tried, and neither is anything after them: their seconds are the constant of their kind.
+        The plan in the order it would run, and a forecast per operation. A filter that asks a model of this machine
+        (of languages, say) is tried on some rows, on all if that is quick; an endpoint is never asked. Nothing is
+        tried after a mapper that asks a model: seconds are then the constant of a kind.
     """
     plan = compile_plan(read_ops(settings))
     plan = plan.ordered(pass_rates(plan, sample))
     expected, batch = list[Expected](), Batch.of(sample)
     for number, one in enumerate(plan.passes, 1):
-        steps = [*one.steps, *one.ends]
-        rewrites = any(isinstance(part, Rewrite) for part in one.parts)
-        if rewrites or any(step.op.cost in ("model", "llm") for step in steps) or not len(batch):
-            expected += [_expected(number, step, Spent(), scale, told) for step in steps]
-            continue
+        tried = _triable(one) if len(batch) else Pass()
         # Once to compile and to load tables, so that these seconds are not multiplied.
-        visit(one, Batch.of(batch.frame.drop("__row").head(64)))
-        visited = visit(one, Batch.of(batch.frame.drop("__row")))
-        expected += [_expected(number, step, visited.spent.get(step.index, Spent()), scale, told) for step in steps]
-        batch = visited.batch
+        visit(tried, _again(batch, 64))
+        visited = visit(tried, _again(batch, len(batch)))
+        steps = [*one.steps, *one.ends]
+        whole = {step.index for step in steps} == {step.index for step in [*tried.steps, *tried.ends, *_asking(one)]}
+        megabytes = (visited.batch if whole else batch).frame.estimated_size() / 1e6
+        for step in steps:
+            spent = visited.spent.get(step.index)
+            if spent is None and whole and step.op.cost == "model":
+                spent = _of_a_model(step, visited.batch)
+            known = spent or Spent(cpu_seconds=SECONDS_PER_MB[step.op.cost] * megabytes)
+            expected.append(_expected(number, step, known, scale, told))
+        batch = visited.batch if whole else Batch.of(sample.clear())
     return plan, expected
+
+
+def _triable(one: Pass) -> Pass:
+    """What of a pass can be tried on a sample: neither models nor what follows a mapper that is left out."""
+    parts = list[Part]()
+    for part in one.parts:
+        match part:
+            case Group():
+                parts.append(Group(tuple(step for step in part.filters if step.op.cost not in _MODELS)))
+            case Step() if part.op.cost not in _MODELS:
+                parts.append(part)
+            case _:
+                return Pass(parts)
+    return Pass(parts, [step for step in one.ends if step.op.cost not in _MODELS])
+
+
+def _asking(one: Pass) -> list[Step]:
+    """Filters and barriers of a pass that ask a model; what follows can be tried without them."""
+    filters = [step for part in one.parts if isinstance(part, Group) for step in part.filters]
+    return [step for step in [*filters, *one.ends] if step.op.cost in _MODELS]
+
+
+def _of_a_model(step: Step, batch: Batch) -> Spent | None:
+    """What a filter takes that asks a model: on a few rows, on all of the sample if that takes moments."""
+    if not isinstance(step.op, Filter) or not len(batch):
+        return None
+    alone = Pass([Group((step,))])
+    visit(alone, _again(batch, 1))
+    spent = visit(alone, _again(batch, _FEW)).spent[step.index]
+    if spent.cpu_seconds * len(batch) / spent.read <= _MOMENTS:
+        return visit(alone, _again(batch, len(batch))).spent[step.index]
+    return replace(spent, cpu_seconds=spent.cpu_seconds * len(batch) / spent.read)
+
+
+def _again(batch: Batch, rows: int) -> Batch:
+    """The first rows, numbered anew."""
+    return Batch.of(batch.frame.drop(ROW).head(rows))
 
 
 def _expected(number: int, step: Step, spent: Spent, scale: float, told: Sequence[Mapping[str, Any]]) -> Expected:

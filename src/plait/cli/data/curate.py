@@ -190,20 +190,12 @@ def explain(
         print_json({"plan": plan.describe(), "operations": [vars(one) for one in expected]})
         return
     typer.echo(plan.describe() + "\n")
-    head = ["operation", "pass", "cost", "needs", "keeps", "seconds", "kept in the run", "seconds in the run"]
-    table = [
-        [
-            e.name,
-            e.number,
-            e.cost,
-            ", ".join(e.needs),
-            _share(e.keeps),
-            f"{e.seconds:.2f}",
-            _share(e.actual_keeps),
-            None if e.actual_seconds is None else f"{e.actual_seconds:.2f}",
-        ]
-        for e in expected
-    ]
+    head = ["operation", "pass", "cost", "needs", "keeps", "seconds"]
+    table = [[e.name, e.number, e.cost, ", ".join(e.needs), _share(e.keeps), f"{e.seconds:.2f}"] for e in expected]
+    if told:
+        head += ["kept in the run", "seconds in the run"]
+        for row, e in zip(table, expected, strict=True):
+            row += [_share(e.actual_keeps), None if e.actual_seconds is None else f"{e.actual_seconds:.2f}"]
     print_table(head, table, header=True)
     total = sum(e.seconds for e in expected)
     typer.echo(
