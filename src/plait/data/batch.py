@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST_PATH = 1_024  # longer settings are texts
+
 
 def some_rows(frame: pl.DataFrame, kept: np.ndarray) -> pl.DataFrame:
     """The rows of a mask, bool ``[rows]``.
@@ -169,19 +171,31 @@ class RowsInMemory:
         return self._batch.column(name).gather(positions)
 
 
-_sessions: dict[tuple[type, str], Any] = {}
+_sessions: dict[tuple[type, str], tuple[object, Any]] = {}
 _lock = threading.RLock()
 
 
 def session(op: Op, build: Callable[[], T]) -> T:
     """What an operation opens once per process (a model, a client), shared by all batches and threads.
 
+    It is opened again when a file that the operation's settings name has changed.
+
     Args:
         op: The operation; equal operations share.
         build: Opens it.
     """
-    key = (type(op), op.model_dump_json())
+    key, changed = (type(op), op.model_dump_json()), _changed(op)
     with _lock:
-        if key not in _sessions:
-            _sessions[key] = build()
-        return cast("T", _sessions[key])
+        if key not in _sessions or _sessions[key][0] != changed:
+            _sessions[key] = changed, build()
+        return cast("T", _sessions[key][1])
+
+
+def _changed(op: Op) -> list[tuple[str, int, int]]:
+    """Time of change and size of each file that settings name."""
+    found = list[tuple[str, int, int]]()
+    for _, value in op:
+        if isinstance(value, str | Path) and 0 < len(str(value)) < _LONGEST_PATH and (path := Path(value)).is_file():
+            stat = path.stat()
+            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return found

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from plait.core.io.writers import atomic
 from plait.core.optional import require
 from plait.data import kernels
 from plait.errors import DataError
@@ -151,9 +154,9 @@ def _matrix(texts: pl.Series) -> Any:
 
 
 def save(model: QualityModel, path: Path) -> None:
-    """Write a classifier as a file of plain arrays."""
+    """Write a classifier as a file of plain arrays; it is there when it is whole."""
     about = json.dumps({**model.about, "format": _FORMAT}, sort_keys=True)
-    with path.open("wb") as out:
+    with atomic(path) as out:
         np.savez_compressed(out, weights=model.weights, bias=np.float64(model.bias), about=np.array(about))
 
 
@@ -161,18 +164,31 @@ def load(path: Path) -> QualityModel:
     """Read a classifier that `save` wrote.
 
     Raises:
-        DataError: There is no such file, or it is something else.
+        DataError: There is no such file, or it is something else, or damaged.
     """
     if not path.exists():
         raise DataError(
             "no such classifier", code="data.not-found", where=str(path), hint="train one: plait data quality"
         )
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            about = json.loads(str(stored["about"]))
-            model = QualityModel(stored["weights"], float(stored["bias"]), about)
-    except (ValueError, KeyError, OSError) as error:
-        raise DataError(f"not a quality classifier: {error}", code="data.damaged", where=str(path)) from error
+        with path.open("rb") as file:
+            # NumPy takes what begins otherwise for a pickle, and would advise to trust it.
+            if file.read(2) != b"PK":
+                raise ValueError("it is no archive of arrays")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                about = dict(json.loads(str(stored["about"])))
+                weights, bias = stored["weights"].astype(np.float32), float(stored["bias"])
+    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"not a quality classifier: {error}",
+            code="data.damaged",
+            where=str(path),
+            hint="train it again: plait data quality",
+        ) from error
+    model = QualityModel(weights, bias, about)
+    if not np.isfinite(bias) or not np.isfinite(weights).all():
+        raise DataError("its weights are not all numbers", code="data.damaged", where=str(path), hint="train it again")
     if about.get("format") != _FORMAT or model.weights.shape != (FEATURES,):
         raise DataError(
             f"a classifier of format {about.get('format')} with {len(model.weights)} features, "

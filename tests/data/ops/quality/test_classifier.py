@@ -87,3 +87,38 @@ def test_bad_files_and_too_few_texts_are_refused(tmp_path):
         load(tmp_path / "text.npz")
     with pytest.raises(DataError, match="3 good texts"):
         train(GOOD[:3], BAD)
+
+
+def test_damaged_files_are_refused_whatever_is_wrong_with_them(tmp_path):
+    whole = tmp_path / "whole.npz"
+    save(train(GOOD, BAD).model, whole)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    weights = np.zeros(FEATURES, np.float32)
+    np.savez(tmp_path / "list.npz", weights=weights, bias=np.float64(0), about=np.array("[1]"))
+    np.savez(tmp_path / "objects.npz", weights=np.array([{}]), bias=np.float64(0), about=np.array("{}"))
+    damaged = {
+        "empty": b"",
+        "cut": whole.read_bytes()[:-20],
+        "changed": whole.read_bytes()[:300] + bytes(50) + whole.read_bytes()[350:],
+        "array": (tmp_path / "array.npy").read_bytes(),
+        "list": (tmp_path / "list.npz").read_bytes(),
+        "objects": (tmp_path / "objects.npz").read_bytes(),
+    }
+    for name, data in damaged.items():
+        path = tmp_path / f"{name}.bin"
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="not a quality classifier") as refused:
+            load(path)
+        assert "you trust" not in str(refused.value)
+    np.savez(tmp_path / "nan.npz", weights=weights * np.nan, bias=np.float64(0), about=np.array('{"format": 1}'))
+    with pytest.raises(DataError, match="not all numbers"):
+        load(tmp_path / "nan.npz")
+
+
+def test_a_classifier_trained_again_is_read_again(tmp_path):
+    path = tmp_path / "quality.npz"
+    op, batch = QualityClassifierFilter(model=str(path)), Batch.of_texts([GOOD[0], BAD[0]])
+    save(train(GOOD, BAD).model, path)
+    assert op.keeps(batch, op.measure(batch)).tolist() == [True, False]
+    save(train(BAD, GOOD).model, path)
+    assert op.keeps(batch, op.measure(batch)).tolist() == [False, True]
