@@ -9,6 +9,7 @@ from plait.core.draw import draw_svg
 from plait.core.figures import Bars, Example, Graph, HeatMap, Histogram, Lines, StageReport, Table
 from plait.core.folder import RunFolder
 from plait.core.recipe import load_recipe
+from plait.core.report import write_page
 from plait.core.run import run
 from plait.core.stage import Stage, StageContext
 
@@ -59,7 +60,26 @@ def test_figures_are_valid_svg_the_same_each_time_and_follow_the_page(name):
 def test_bins_that_grow_have_an_axis_that_does(edges, powers):
     counts = {"read": [1.0] * (len(edges) - 1)}
     svg = draw_svg(Histogram(title="Length", x="characters", edges=edges, counts=counts))
-    assert ("10^" in "".join(ElementTree.fromstring(svg).itertext()) or "mathdefault" in svg) == powers
+    labels = {text.strip() for text in ElementTree.fromstring(svg).itertext()}
+    assert ({"1,000", "10,000"} <= labels and "20,000" not in labels) == powers
+
+
+def test_dropped_ranges_are_shaded_and_one_tall_bar_hides_nothing():
+    plain = Histogram(title="x", x="x", y="texts", edges=[0, 1, 2, 3, 4], counts={"texts": [900, 3, 1, 2]})
+    shaded = draw_svg(plain.model_copy(update={"dropped": [(None, 1.0), (2.5, None)]}))
+    assert shaded.count("#c2544d") >= 4 > draw_svg(plain).count("#c2544d")
+    labels = {text.strip() for text in ElementTree.fromstring(shaded).itertext()}
+    assert {"texts (log scale)", "100"} <= labels
+
+
+def test_headings_stand_above_their_numbers(tmp_path):
+    table = Table(title="t", columns=["name", "n", "mixed"], rows=[["a", 1, None], ["b", None, "c"], ["d" * 50, 2, 3]])
+    report = StageReport(tables=[table], next=["plait data suggest a.run"])
+    write_page(tmp_path / "page.html", report, title="t", meta="")
+    page = (tmp_path / "page.html").read_text()
+    assert '<th>name</th><th class="num">n</th><th>mixed</th>' in page
+    assert page.count('class="long"') == 1
+    assert "<code>plait data suggest a.run</code>" in page
 
 
 def test_values_are_in_the_drawing():

@@ -6,6 +6,7 @@ Text stays text and takes the page's font; ink follows the page's colour, so one
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 from typing import TYPE_CHECKING, Any, cast
@@ -13,11 +14,17 @@ from typing import TYPE_CHECKING, Any, cast
 from plait.core.figures import Bars, Figure, Graph, HeatMap, Histogram, Lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
 PALETTE = ("#3b6fb6", "#d9822b", "#4c9a6a", "#b4518f", "#7a68b8", "#8a8f3c", "#c2544d", "#4797a8")
 _INK = "#010203"  # replaced by currentColor
 _FAINT = "#8a929c"
+_DROPPED = "#c2544d"
+_WIDTH = 5.6  # inches: of this width, labels are readable on a phone and not large in a column of a page
+
+_TOWER = 20  # times as high as all other bins
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -83,14 +90,16 @@ def draw_svg(figure: Figure) -> str:
 
 def _size(figure: Figure) -> tuple[float, float]:
     if isinstance(figure, Bars) and figure.horizontal:
-        return 6.4, 1.3 + 0.34 * len(figure.groups) * max(1, len(figure.series) * 0.7)
+        return _WIDTH, 1.3 + 0.3 * len(figure.groups) * max(1, len(figure.series) * 0.7)
     if isinstance(figure, HeatMap):
-        return 6.4, 2.2 + 0.34 * len(figure.rows)
+        return _WIDTH, 2.2 + 0.3 * len(figure.rows)
     if isinstance(figure, Graph):
         layers = _layers(figure)
         tallest = max((list(layers.values()).count(depth) for depth in layers.values()), default=1)
         return 6.4, 0.9 + 1.15 * tallest
-    return 6.4, 3.3
+    if isinstance(figure, Bars):
+        return 6.4, 3.3
+    return _WIDTH, 3.0
 
 
 def _lines(axes: Axes, figure: Lines) -> None:
@@ -124,6 +133,8 @@ def _lines(axes: Axes, figure: Lines) -> None:
 
 
 def _bars(axes: Axes, figure: Bars) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     count = len(figure.series)
     width = 0.8 / count
     for index, (color, (name, heights)) in enumerate(zip(_colors(count), figure.series.items(), strict=True)):
@@ -138,6 +149,8 @@ def _bars(axes: Axes, figure: Bars) -> None:
         axes.set_yticks(ticks, figure.groups)
         axes.invert_yaxis()
         axes.set_xlabel(figure.y)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(lambda value, _: _tick(value))
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.14)
     else:
@@ -152,13 +165,57 @@ def _histogram(axes: Axes, figure: Histogram) -> None:
     for color, (name, counts) in zip(_colors(len(figure.counts)), figure.counts.items(), strict=True):
         axes.stairs(counts, figure.edges, color=color, fill=True, alpha=0.35, label=name)
         axes.stairs(counts, figure.edges, color=color, linewidth=1.6)
-    positive = [edge for edge in figure.edges if edge > 0]
-    # Bins that grow need an axis that does.
-    if figure.edges[0] >= 0 and len(positive) > 2 and positive[-1] - positive[-2] > 3 * (positive[1] - positive[0]):
-        axes.set_xscale("symlog", linthresh=positive[0])
+    axes.margins(x=0.02)
+    _growing_axis(axes, figure.edges)
+    _shade_dropped(axes, figure)
+    heights = sorted(max(counts[i] for counts in figure.counts.values()) for i in range(len(figure.edges) - 1))
+    axes.set_ylabel(figure.y)
+    if len(heights) > 2 and heights[-1] > _TOWER * heights[-2] > 0:
+        # One bin holds nearly everything: equal steps would show nothing else.
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(f"{figure.y} (log scale)")
+    axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
     axes.set_xlabel(figure.x)
-    axes.set_ylabel("count")
     _legend(axes, len(figure.counts))
+
+
+def _growing_axis(axes: Axes, edges: Sequence[float]) -> None:
+    """Bins that grow need an axis that does; a first bin from zero is as wide on it as the others."""
+    positive = [edge for edge in edges if edge > 0]
+    if edges[0] < 0 or len(positive) < 4 or positive[-1] - positive[-2] <= 3 * (positive[1] - positive[0]):
+        axes.xaxis.set_major_formatter(lambda value, _: _tick(value))
+        return
+    if edges[0] > 0:
+        axes.set_xscale("log")
+        ticks = list[float]()
+    else:
+        middle = len(positive) // 2
+        step = math.log10(positive[middle + 1] / positive[middle])
+        axes.set_xscale("symlog", linthresh=positive[0], linscale=step)
+        ticks = [0.0]
+    # A power next to the first edge would be written over the zero.
+    clear = positive[0] * (4 if ticks else 1)
+    powers = range(math.ceil(math.log10(clear) - 1e-9), math.floor(math.log10(positive[-1]) + 1e-9) + 1)
+    ticks += [10.0**power for power in powers]
+    if len(ticks) < 3:
+        ticks += [k * 10.0**power for power in range(powers.start - 1, powers.stop) for k in (2, 5)]
+        ticks = [tick for tick in sorted(ticks) if tick == 0 or clear <= tick <= positive[-1]]
+    axes.set_xticks(ticks, [_tick(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def _shade_dropped(axes: Axes, figure: Histogram) -> None:
+    first, last = axes.get_xlim()
+    for low, high in figure.dropped:
+        start, end = first if low is None else max(low, first), last if high is None else min(high, last)
+        if start >= end:
+            continue
+        axes.axvspan(start, end, color=_DROPPED, alpha=0.13, linewidth=0)
+        for bound in (low, high):
+            if bound is not None and first < bound < last:
+                axes.axvline(bound, color=_DROPPED, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.set_xlim(first, last)
 
 
 def _heat_map(axes: Axes, figure: HeatMap) -> None:
@@ -172,7 +229,7 @@ def _heat_map(axes: Axes, figure: HeatMap) -> None:
             cell = Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=PALETTE[0], linewidth=0)
             cell.set_alpha(0.7 * value / 100)
             axes.add_patch(cell)
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8.5)
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8.5 if len(values) <= 12 else 7)
     axes.set_xlim(-0.5, len(figure.columns) - 0.5)
     axes.set_ylim(len(figure.rows) - 0.5, -0.5)
     axes.set_xticks(range(len(figure.columns)), figure.columns, rotation=40, ha="right", rotation_mode="anchor")
@@ -250,8 +307,21 @@ def _legend(axes: Axes, count: int) -> None:
     """Below the plot, where it hides nothing."""
     if count > 1:
         handles, labels = axes.get_legend_handles_labels()
-        fitting = max(1, 76 // (max(map(len, labels)) + 7))
+        fitting = max(1, int(12 * _WIDTH) // (max(map(len, labels)) + 7))
         axes.figure.legend(handles, labels, loc="outside lower left", ncols=min(count, fitting))
+
+
+def _tick(value: float) -> str:
+    """A number along an axis.
+
+    Example:
+        >>> _tick(0.25), _tick(1200), _tick(2_000_000), _tick(3e9)
+        ('0.25', '1,200', '2 M', '3 G')
+    """
+    for size, unit in ((1e9, " G"), (1e6, " M")):
+        if abs(value) >= size:
+            return f"{value / size:,.4g}{unit}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _number(value: float) -> str:

@@ -57,6 +57,10 @@ class Histogram(_Spec):
     """``n + 1`` bin edges, ascending."""
     counts: dict[str, list[float]]
     """Name → ``n`` counts."""
+    y: str = "count"
+    """What is counted."""
+    dropped: list[tuple[float | None, float | None]] = []
+    """Ranges along x that are shaded, as a threshold drops them; ``None`` for no end."""
     note: str = ""
 
 
@@ -99,6 +103,16 @@ class Table(_Spec):
     rows: list[list[str | int | float | None]]
     note: str = ""
 
+    def number_columns(self) -> list[int]:
+        """Places of the columns that hold numbers alone: their headings stand on the side of the numbers.
+
+        Example:
+            >>> Table(title="", columns=["a", "b"], rows=[["x", 1], ["y", None]]).number_columns()
+            [1]
+        """
+        cells = [[row[i] for row in self.rows if row[i] is not None] for i in range(len(self.columns))]
+        return [i for i, found in enumerate(cells) if found and not any(isinstance(cell, str) for cell in found)]
+
 
 class Example(_Spec):
     """A text worth reading: a sampled record, an answer, a transcript."""
@@ -129,3 +143,5 @@ class StageReport(_Spec):
     """Remarks in plain words: how to read the numbers, what they do not say."""
     warnings: list[str] = []
     """What did not work out as it should, and what to try; `StageContext.warn` adds to it."""
+    next: list[str] = []
+    """Commands worth running now."""

@@ -36,7 +36,7 @@ def describe(curated: Curated, lineage: Path, report: StageReport) -> None:
         fates.filter(~pl.col("kept")).group_by(pl.col("dropped_by").cast(pl.String)).len().collect().rows()
     )
     lengths = fates.select(pl.col("chars").sum().alias("read"), pl.col("chars").filter("kept").sum().alias("kept"))
-    report.headline = f"kept {kept:,} of {total:,} documents"
+    report.headline = f"kept {kept:,} of {total:,} documents" + (f" ({100 * kept / total:.1f} %)" if total else "")
     report.facts |= {"documents read": total, "documents kept": kept}
     report.facts |= {f"characters {name}": int(n or 0) for name, n in lengths.collect().row(0, named=True).items()}
     droppers = [s for s in curated.plan.steps if isinstance(s.op, Filter | Barrier) or s.name in dropped]
@@ -73,6 +73,7 @@ def _length_histogram(fates: pl.LazyFrame) -> Histogram:
     return Histogram(
         title="Length of documents, as read",
         x="characters (bins grow by a constant factor)",
+        y="documents",
         edges=edges.tolist(),
         counts={
             "read": np.histogram(chars, edges)[0].astype(float).tolist(),
@@ -129,10 +130,12 @@ def kept_range(step: Step) -> str:
 
 def _bound(value: float | None) -> str:
     # Data-Juicer's default for "no bound" is the largest machine integer.
-    return "…" if value is None or abs(value) >= 1e18 else f"{value:g}"
+    return "…" if value is None or abs(value) >= 1e18 else f"{value:.10g}"
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, float) and (value.is_integer() or abs(value) >= 1000):
+        return f"{value:,.0f}"
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -154,9 +157,8 @@ def _samples(curated: Curated) -> list[Example]:
         rows = found.filter(pl.col("index") == step.index).sort("order").head(1).to_dicts()
         for row in rows:
             if row["after"] is None:
-                number = (
-                    f" has {step.stats[-1]} = {row['value']:.4g}," if step.stats and row["value"] is not None else ""
-                )
+                told = step.stats and row["value"] is not None
+                number = f" has {step.stats[-1]} = {_short(row['value'])}," if told else ""
                 title = f"Dropped by {step.name}: {row['id']}{number} kept is {kept_range(step)}"
                 examples.append(Example(title=title, text=row["before"]))
             else:

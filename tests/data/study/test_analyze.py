@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from plait.core.figures import HeatMap, StageReport
+from plait.core.figures import HeatMap, Histogram, StageReport
 from plait.core.report import write_page
 from plait.data.batch import Batch
 from plait.data.ops.filters.characters import AlphanumericFilter, SpecialCharactersFilter, TextLengthFilter
@@ -160,6 +160,29 @@ def test_the_overlap_is_drawn_for_the_filters_that_drop_something():
     assert drawn.rows == drawn.columns == [name for name, _ in OPS[1:]]
     both, dropped = found.overlap.both[0][1], found.overlap.dropped[0]
     assert drawn.values[0][:2] == [None, round(100 * both / dropped, 1)]
+
+
+def test_a_histogram_shows_what_its_filter_drops():
+    found, report = analyze(_batches(_frame(), 100), OPS), StageReport()
+    describe_analysis(found, report)
+    drawn = {figure.title: figure for figure in report.figures if isinstance(figure, Histogram)}
+    assert drawn["text_len"].dropped == [(None, 60), (400, None)]
+    at = found.overlap.names.index("text_length_filter")
+    assert drawn["text_len"].note.startswith(f"text_length_filter drops {found.overlap.dropped[at]:,} (")
+    turned = [("text_length_filter", TextLengthFilter(min_len=60, max_len=400, reversed_range=True))]
+    report = StageReport()
+    describe_analysis(analyze(_batches(_frame(), 100), turned), report)
+    assert [f.dropped for f in report.figures if isinstance(f, Histogram)] == [[(60, 400)]]
+
+
+def test_bars_of_whole_numbers_stand_for_as_many_of_them():
+    values = np.repeat(np.arange(61.0), 5)
+    edges = histogram_edges(Bins.of(values), whole=True)
+    counts = Bins.of(values).histogram(edges)
+    assert counts[:-1].tolist() == [10.0] * (len(counts) - 1)  # not 5 and 10 in turn
+    assert counts.sum() == len(values)
+    few = histogram_edges(Bins.of(np.array([2.0, 3, 3, 7])), whole=True)
+    assert few.tolist() == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5]
 
 
 @pytest.mark.parametrize(

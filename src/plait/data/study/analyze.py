@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from plait.data.batch import Batch
-from plait.data.op import Op
+from plait.data.op import Mapper, Op, RangeFilter
 from plait.data.study.bins import Bins
-from plait.data.study.criteria import Criterion, criteria
+from plait.data.study.criteria import Criterion, criteria, thresholds
 from plait.data.study.diversity import Diversity, diversity
 from plait.data.study.facts import Fact
 from plait.data.study.keyed import check_secret, key_of
@@ -71,6 +71,21 @@ class SourceSummary(Fact):
     """Estimated share of runs of five words that are different from all before; low where text repeats."""
 
 
+class KeptRange(Fact):
+    """What a filter keeps as it is set."""
+
+    name: str
+    """The filter."""
+    stat: str
+    """What it measures."""
+    low: float | None
+    """Lowest value kept, ``None`` if nothing is too low."""
+    high: float | None
+    """Highest value kept, ``None`` if nothing is too high."""
+    reversed: bool
+    """Whether it keeps what lies outside instead."""
+
+
 class Redundancy(Fact):
     """A filter whose work another does as well."""
 
@@ -95,6 +110,8 @@ class Analysis(Fact):
     """Pearson's correlation of two stats; ``None`` where one never varies."""
     overlap: Overlap
     """Which rows the filters, as they are set, drop together."""
+    ranges: list[KeptRange]
+    """What the filters keep that keep a range."""
     kept: int
     """Rows that no filter drops."""
     redundant: list[Redundancy]
@@ -130,7 +147,13 @@ def analyze(
     if found is None:
         raise DataError("there are no rows to analyze", code="study.no-rows")
     verbs, note = diversity([text for _, text in found.sample], spacy_model)
-    return _analysis(found, filters, verbs, [note] if note else [])
+    notes = [note] if note else []
+    if mappers := sum(isinstance(op, Mapper) for _, op in ops):
+        notes.append(
+            f"measured as the texts are, without the {mappers} operations of the recipe that change them; "
+            "`plait data run --study` measures after these"
+        )
+    return _analysis(found, filters, verbs, notes)
 
 
 def analyze_table(table: StatsTable, ops: Sequence[tuple[str, Op]]) -> Analysis:
@@ -192,11 +215,30 @@ def _analysis(found: Tally, filters: Sequence[Criterion], verbs: Diversity | Non
             alone=drops.alone.tolist(),
             both=drops.both.tolist(),
         ),
+        ranges=kept_ranges(filters),
         kept=drops.kept,
         redundant=[Redundancy(name=a, by=b, share=share) for a, b, share in drops.redundant()],
         diversity=verbs,
         notes=notes,
     )
+
+
+def kept_ranges(filters: Sequence[Criterion]) -> list[KeptRange]:
+    """What those of some filters keep that keep a range."""
+    found = list[KeptRange]()
+    for criterion in filters:
+        if isinstance(op := criterion.op, RangeFilter):
+            place = thresholds(op)
+            found.append(
+                KeptRange(
+                    name=criterion.name,
+                    stat=criterion.number,
+                    low=place.low,
+                    high=place.high,
+                    reversed=op.reversed_range,
+                )
+            )
+    return found
 
 
 def _summary(sketch: Sketch) -> SourceSummary:
@@ -218,7 +260,7 @@ def _stat(sketch: Sketch, name: str) -> StatSummary:
     at = sketch.moments.names.index(name) if name in sketch.moments.names else None
     low, high = sketch.extremes.get(name, (None, None))
     quantiles = sketch.quantiles(name, np.array(PERCENTILES) / 100)
-    edges = histogram_edges(bins)
+    edges = histogram_edges(bins, whole=name in sketch.whole)
     known = bins.total > 0
     return StatSummary(
         known=bins.total,
@@ -232,15 +274,28 @@ def _stat(sketch: Sketch, name: str) -> StatSummary:
     )
 
 
-def histogram_edges(bins: Bins, bars: int = _BARS) -> np.ndarray:
-    """Edges that show a distribution well: equal steps, or steps that grow where values span orders of magnitude."""
+def histogram_edges(bins: Bins, bars: int = _BARS, *, whole: bool = False) -> np.ndarray:
+    """Edges that show a distribution well: equal steps, or steps that grow where values span orders of magnitude.
+
+    Args:
+        bins: The distribution.
+        bars: Bars, about.
+        whole: Whether all values are whole numbers: then each bar stands for as many of them.
+    """
     if not bins.total:
         return np.array([0.0, 1.0])
-    low, one, three_quarters, most, high = bins.quantiles(np.array([0.0, 0.01, 0.75, 0.99, 1.0]))
-    spans_orders = most >= _GROWS * max(one, 1e-6) or three_quarters - low < 2 * (high - low) / bars
+    low, few, three_quarters, most, high = bins.quantiles(np.array([0.0, 0.05, 0.75, 0.99, 1.0]))
+    spans_orders = most >= _GROWS * max(few, 1.0) or three_quarters - low < 2 * (high - low) / bars
     if low >= 0 and most >= _GROWS and spans_orders:
-        grown = np.geomspace(max(one, 1.0), high * 1.01, bars)
-        return np.concatenate([[0.0], grown])
+        grown = np.geomspace(max(low * 0.999, 1.0), high * 1.01, bars)
+        # Between whole numbers: where a bin has its middle is not where its values are.
+        grown = np.unique(np.floor(grown)) - 0.5 if whole else grown
+        grown[-1] = max(grown[-1], high * 1.01)
+        return grown if low >= grown[0] else np.concatenate([[0.0], grown])
+    if whole:
+        step = max(1.0, np.ceil((high - low) / bars))
+        first = np.rint(low) - 0.5
+        return first + step * np.arange(np.ceil((high - first) / step) + 1)
     if low == high:
         return np.array([low - 0.5, high + 0.5])
     slack = (high - low) * 1e-3

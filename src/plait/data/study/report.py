@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from plait.core.figures import Bars, HeatMap, Histogram, Lines, StageReport, Table
 from plait.data.study.agree import Agreement
-from plait.data.study.analyze import Analysis, SourceSummary, StatSummary
+from plait.data.study.analyze import Analysis, KeptRange, SourceSummary, StatSummary, histogram_edges, kept_ranges
+from plait.data.study.bins import Bins
+from plait.data.study.criteria import pick
 from plait.data.study.suggest import Suggestions
 from plait.data.study.tune import Tuned
+from plait.data.study.what_if import WhatIf
 
 _SOURCES = 8  # shown in a figure; the table has up to `_ROWS`
 _ROWS = 40
@@ -17,7 +22,10 @@ _WORDS = 12
 def describe_analysis(analysis: Analysis, report: StageReport) -> None:
     """Fill a report from an analysis."""
     whole = analysis.overall
-    report.headline = f"{whole.rows:,} texts, {whole.chars:,} characters; the filters as set keep {analysis.kept:,}"
+    share = 100 * analysis.kept / max(whole.rows, 1)
+    report.headline = (
+        f"{whole.rows:,} texts, {whole.chars:,} characters; the filters as set keep {analysis.kept:,} ({share:.1f} %)"
+    )
     report.facts |= {"texts": whole.rows, "characters": whole.chars, "kept by the filters": analysis.kept}
     if whole.distinct_texts is not None:
         report.facts["different texts (estimate)"] = round(whole.distinct_texts)
@@ -46,8 +54,14 @@ def describe_analysis(analysis: Analysis, report: StageReport) -> None:
     ]
 
 
-def describe_suggestions(suggestions: Suggestions, report: StageReport) -> None:
-    """Fill a report from suggested thresholds."""
+def describe_suggestions(suggestions: Suggestions, report: StageReport, what_if: WhatIf | None = None) -> None:
+    """Fill a report from suggested thresholds.
+
+    Args:
+        suggestions: What was found.
+        report: Gets headline, tables and figures.
+        what_if: What it was found in, to draw where the thresholds lie.
+    """
     before, after = suggestions.before.overall, suggestions.after.overall
     report.headline = (
         f"{suggestions.method}: would keep {after.kept:,} of {after.rows:,} rows ({100 * after.rate:.1f} %), "
@@ -71,6 +85,8 @@ def describe_suggestions(suggestions: Suggestions, report: StageReport) -> None:
                 horizontal=True,
             )
         )
+    if what_if is not None:
+        report.figures += _suggested_histograms(suggestions, what_if)
     if suggestions.after.sources:
         names = sorted(suggestions.after.sources, key=lambda s: -suggestions.after.sources[s].rows)[:_SOURCES]
         report.figures.append(
@@ -85,6 +101,34 @@ def describe_suggestions(suggestions: Suggestions, report: StageReport) -> None:
             )
         )
     report.warnings += suggestions.warnings
+
+
+def _suggested_histograms(suggestions: Suggestions, what_if: WhatIf) -> list[Histogram]:
+    """Each number with the range that would be kept."""
+    after = what_if.with_settings(suggestions.settings)
+    found = list[Histogram]()
+    for kept in kept_ranges(after.filters):
+        evidence = {c.field: c.evidence for c in suggestions.changes if c.filter == kept.name}
+        if not evidence:
+            continue
+        values = what_if.values(pick(what_if.filters, kept.name))
+        values = values[np.isfinite(values)]
+        bins = Bins.of(values)
+        edges = histogram_edges(bins, whole=bool((values == np.rint(values)).all()))
+        now = ", ".join(f"{c.field} {c.after:.6g}" for c in suggestions.changes if c.filter == kept.name)
+        dropped = suggestions.dropped[kept.name]
+        found.append(
+            Histogram(
+                title=f"{kept.stat}: {now}",
+                x=kept.stat,
+                y="rows",
+                edges=edges.tolist(),
+                counts={"rows": bins.histogram(edges).tolist()},
+                dropped=_outside(kept, float(values.min()), float(values.max())) if len(values) else [],
+                note=f"Would drop {dropped:,} rows by itself. {'; '.join(dict.fromkeys(evidence.values()))}.",
+            )
+        )
+    return found
 
 
 def describe_tuning(tuned: Tuned, report: StageReport) -> None:
@@ -236,9 +280,35 @@ def _overlap_map(analysis: Analysis) -> list[HeatMap]:
 
 
 def _histogram(name: str, stat: StatSummary, analysis: Analysis) -> Histogram:
+    ranges = [kept for kept in analysis.ranges if kept.stat == name]
+    notes = list[str]()
+    for kept in ranges:
+        at = analysis.overlap.names.index(kept.name)
+        dropped, alone = analysis.overlap.dropped[at], analysis.overlap.alone[at]
+        if not dropped:
+            notes.append(f"{kept.name} drops none.")
+            continue
+        share = 100 * dropped / analysis.overall.rows
+        also = f"no other filter drops {alone:,} of them" if alone else "other filters drop all of them too"
+        notes.append(f"{kept.name} drops {dropped:,} ({share:.1f} %); {also}.")
     return Histogram(
-        title=name, x=f"{name} ({analysis.overall.rows:,} texts)", edges=stat.edges, counts={"texts": stat.counts}
+        title=name,
+        x=name,
+        y="texts",
+        edges=stat.edges,
+        counts={"texts": stat.counts},
+        dropped=[side for kept in ranges for side in _outside(kept, stat.low, stat.high)],
+        note=" ".join(notes),
     )
+
+
+def _outside(kept: KeptRange, lowest: float | None, highest: float | None) -> list[tuple[float | None, float | None]]:
+    """What a range drops, as ranges; a bound that no value lies beyond is left out."""
+    if kept.reversed:
+        return [(kept.low, kept.high)]
+    low = kept.low is not None and (lowest is None or lowest < kept.low)
+    high = kept.high is not None and (highest is None or highest > kept.high)
+    return [*([(None, kept.low)] if low else []), *([(kept.high, None)] if high else [])]
 
 
 def _words(stat: str, counts: dict[str, int]) -> Bars:

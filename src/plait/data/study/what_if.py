@@ -185,6 +185,18 @@ class WhatIf:
         filters = [replace(c, op=changes.get(c.name, c.op)) for c in self.filters]
         return WhatIf(self.table, filters, self.gone)
 
+    def with_settings(self, settings: Mapping[str, Mapping[str, Any]]) -> WhatIf:
+        """The same table asked with some settings changed for good.
+
+        Args:
+            settings: By filter: the settings that change.
+        """
+        changes = dict[str, Filter]()
+        for name, values in settings.items():
+            op = pick(self.filters, name).op
+            changes[name] = type(op).model_validate(op.model_dump(exclude_unset=True) | dict(values))
+        return self.changed(changes)
+
     def move(self, name: str, *, low: float | None = None, high: float | None = None) -> Kept:
         """What is kept if one filter's thresholds move; ``None`` leaves one where it is."""
         op = pick(self.filters, name).range()
