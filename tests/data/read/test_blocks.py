@@ -312,9 +312,10 @@ def test_byte_order_marks(tmp_path, quarantine):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + b'{"id": "1", "text": "a"}\n{oops\n')
     assert rows_of(path, quarantine) == [{"id": "1", "text": "a"}]
-    path.write_bytes('{"id": "1"}\n'.encode("utf-16"))
-    with pytest.raises(DataError, match="UTF-16"):
-        split(path)
+    for encoding, name in {"utf-16": "UTF-16", "utf-32": "UTF-32"}.items():
+        path.write_bytes('{"id": "1"}\n'.encode(encoding))
+        with pytest.raises(DataError, match=f"iconv -f {name}"):
+            split(path)
 
 
 def test_other_encodings_are_set_aside(tmp_path, quarantine):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from plait.core.quarantine import Quarantine
 from plait.data.read import Source, blocks
@@ -232,6 +233,62 @@ def test_addresses(tmp_path, quarantine):
     with pytest.raises(DataError, match="cannot be read"):
         list(blocks("nosuch://bucket/a.jsonl"))
     memory.rm("/bucket", recursive=True)
+
+
+class Breaking(MemoryFileSystem):
+    """A place whose connections break when they are read from."""
+
+    protocol = "breaking"
+    error: Exception
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(str(path).replace("breaking://", "memory://"))
+
+    def open(self, path, mode="rb", **more):
+        opened = super().open(path, mode, **more)
+
+        def read(_size=-1):
+            raise self.error
+
+        opened.read = read
+        return opened
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), RuntimeError("reset by peer")])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet", "a.json"])
+def test_a_connection_that_breaks_is_no_damaged_file(monkeypatch, name, error):
+    fsspec.register_implementation("breaking", Breaking, clobber=True)
+    monkeypatch.setattr(Breaking, "error", error, raising=False)
+    fsspec.filesystem("memory").pipe(f"/breaks/{name}", b'{"text": "a"}\n')
+    with pytest.raises(DataError, match="cannot be read on: reset by peer") as caught:
+        list(blocks(f"breaking://breaks/{name}"))
+    assert (caught.value.code, caught.value.where) == ("data.unreachable", f"breaking://breaks/{name}")
+
+
+def test_a_place_with_errors_of_its_own(monkeypatch):
+    class NoCredentialsError(Exception):
+        """As that of botocore."""
+
+    def info(self, path, **more):
+        raise NoCredentialsError("Unable to locate credentials")
+
+    fsspec.register_implementation("breaking", Breaking, clobber=True)
+    monkeypatch.setattr(Breaking, "info", info)
+    with pytest.raises(DataError, match="cannot be reached: Unable to locate credentials"):
+        list(blocks("breaking://bucket/a.jsonl"))
+
+
+def test_what_a_web_server_is_asked_is_no_part_of_the_name(tmp_path, quarantine, monkeypatch):
+    for name, data in (("a.jsonl.gz", gzip.compress(b'{"text": "a"}')), ("a.csv", b"text\na\n")):
+        path = tmp_path / name
+        path.write_bytes(data)
+        monkeypatch.setattr("plait.data.read.parts.urls_below", lambda url: [url])
+        monkeypatch.setattr("plait.data.read.file.stat_url", lambda url: (1, ""))
+        for module in ("file", "remote"):
+            monkeypatch.setattr(f"plait.data.read.{module}.open_url", lambda url, path=path: path.open("rb"))
+        [row] = rows_of(f"https://host/{name}?download=true", quarantine)
+        assert row["text"] == "a"
 
 
 def test_the_hub_that_cannot_be_reached(monkeypatch, tmp_path):

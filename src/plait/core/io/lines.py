@@ -18,7 +18,7 @@ from plait.errors import DataError
 _BLOCK = 1 << 20
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _UTF8_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_WIDE = {"UTF-32": (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}
 _SHOWN = 200  # bytes kept of a line that is too long to hold
 
 
@@ -107,27 +107,22 @@ class _Line:
         return None
 
 
-def decompressed(path: Path | str, source: IO[bytes] | None = None) -> Iterator[bytes]:
+def decompressed(path: Path | str, source: IO[bytes] | None = None, *, suffix: str | None = None) -> Iterator[bytes]:
     """The bytes of a plain or compressed file, a piece at a time, without a byte order mark.
 
     Args:
-        path: The file; its suffix says how it is compressed.
+        path: The file.
         source: The open file, where it is not on this machine's disk.
+        suffix: Says how it is compressed; that of the path when not given.
 
     Raises:
         DataError: The file is missing, cut off, damaged, or in UTF-16.
     """
-    compression = _COMPRESSION.get(PurePath(path).suffix.lower())
+    compression = _COMPRESSION.get(suffix or PurePath(path).suffix.lower())
     try:
         with pa.input_stream(source or str(path), compression=compression, buffer_size=_BLOCK) as stream:
             block: bytes = stream.read(_BLOCK)
-            if block.startswith(_UTF16_BOMS):
-                raise DataError(
-                    "the file starts with a UTF-16 byte order mark",
-                    code="data.encoding",
-                    where=str(path),
-                    hint="convert it: iconv -f UTF-16 -t UTF-8",
-                )
+            refuse_wide(block, path)
             yield block.removeprefix(_UTF8_BOM)
             while block := stream.read(_BLOCK):
                 yield block
@@ -140,3 +135,19 @@ def decompressed(path: Path | str, source: IO[bytes] | None = None) -> Iterator[
             where=str(path),
             hint="the file was cut off or damaged; fetch or write it again",
         ) from error
+
+
+def refuse_wide(head: bytes, path: Path | str) -> None:
+    """Refuses a file in UTF-16 or UTF-32, of which a byte order mark at its start tells.
+
+    Raises:
+        DataError: It is one.
+    """
+    for name, marks in _WIDE.items():
+        if head.startswith(marks):
+            raise DataError(
+                f"the file starts with a {name} byte order mark",
+                code="data.encoding",
+                where=str(path),
+                hint=f"convert it: iconv -f {name} -t UTF-8",
+            )

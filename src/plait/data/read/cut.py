@@ -8,29 +8,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plait.core.io.lines import decompressed
+from plait.core.io.lines import decompressed, refuse_wide
 from plait.data.read.file import File, damaged
 from plait.data.read.lines import LineBytes, LineRange
 from plait.data.read.settings import Settings
 from plait.data.read.tables import RowGroups, RowsInMemory
-from plait.errors import DataError
 
 _PIECE = 1 << 16
 _MOST_BLOCKS = 8  # a row group of more blocks than this is not loaded at one go
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def line_ranges(file: File, settings: Settings, block_bytes: int) -> Iterator[LineRange]:
     """Ranges of a plain file that end where a line does; only a little around each cut is read."""
     start = 0
     with file.open() as stream:
-        if stream.read(2) in _UTF16:
-            raise DataError(
-                "the file starts with a UTF-16 byte order mark",
-                code="data.encoding",
-                where=str(file.path),
-                hint="convert it: iconv -f UTF-16 -t UTF-8",
-            )
+        refuse_wide(stream.read(4), file.path)
         while start < file.size:
             stop = min(start + block_bytes, file.size)
             if stop < file.size:
@@ -160,4 +152,4 @@ def parquet_schema(file: File) -> pa.Schema:
 def unpacked(file: File) -> Iterator[bytes]:
     """The bytes of a file that may be compressed."""
     with file.open() as stream:
-        yield from decompressed(file.path, None if isinstance(file.path, Path) else stream)
+        yield from decompressed(file.path, None if isinstance(file.path, Path) else stream, suffix=file.suffix)

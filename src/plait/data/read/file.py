@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from plait.data.read.remote import open_url, stat_url
+from plait.data.read.remote import name_of, open_url, stat_url
 from plait.errors import DataError
 
 PIECE = 1 << 20
@@ -46,9 +46,14 @@ class File:
         return cls(path, number, status.st_size, str(status.st_mtime_ns))
 
     @property
+    def name(self) -> str:
+        """Its name, without folders."""
+        return name_of(self.path) if isinstance(self.path, str) else self.path.name
+
+    @property
     def suffix(self) -> str:
         """The end of its name, in lower case."""
-        return PurePosixPath(str(self.path)).suffix.lower()
+        return PurePosixPath(self.name).suffix.lower()
 
     def open(self) -> IO[bytes]:
         """The file, for reading.

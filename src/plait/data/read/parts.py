@@ -220,10 +220,10 @@ def _is_record(path: Path, root: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _file_part(file: File, source: Source) -> Part:
-    kind = _kind(PurePosixPath(str(file.path).split("?")[0]))
+    kind = _kind(PurePosixPath(file.name))
     if kind is None:
         raise DataError(
-            f'no reader for "{PurePosixPath(str(file.path)).name}"',
+            f'no reader for "{file.name}"',
             code="data.unknown-format",
             where=str(file.path),
             hint="known there: .jsonl .json .csv .tsv (also .gz .zst .bz2), .parquet, .arrow; copy documents first",
