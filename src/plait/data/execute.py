@@ -264,6 +264,8 @@ def execute(
     tell = on_progress or (lambda _what, _done, _total: None)
     with compiling(lambda: tell(_COMPILING, 0, 0)):
         ops = json.dumps(list(settings), sort_keys=True)
+        for step in Recipe(ops).plan.steps:
+            step.op.ready()
         sample, blocks = _peek(blocks, folder)
         recipe = Recipe(ops, _probe(Recipe(ops).plan, sample), study)
         result = Curated(recipe.plan)

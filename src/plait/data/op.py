@@ -61,6 +61,12 @@ class Op(Component):
     text_key: str = "text"
     """Field of the text it works on; a dot leads into a struct."""
 
+    def ready(self) -> None:
+        """Raise if something it needs is not on this machine: a model, a list of words, a package.
+
+        Called once before any work, however late the operation comes; looks for files and opens no model.
+        """
+
 
 class Mapper(Op):
     """Rewrites each row by itself. Override `rewrite`, or `apply` to write other columns or to change the rows."""

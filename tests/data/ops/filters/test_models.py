@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from plait.core.catalog import load
+from plait.core.quarantine import Quarantine
 from plait.data.batch import Batch
+from plait.data.catalog import OPS
+from plait.data.execute import execute
+from plait.data.op import Op
 from plait.data.ops.filters.characters import AlphanumericFilter
 from plait.data.ops.filters.condition import LLMConditionFilter
-from plait.data.ops.filters.grammar import TextActionFilter, TextEntityDependencyFilter, count_actions, count_edges
+from plait.data.ops.filters.grammar import TextEntityDependencyFilter, count_actions, count_edges
 from plait.data.ops.filters.judged import (
     LLMAnalysisFilter,
     LLMDifficultyScoreFilter,
@@ -26,12 +33,11 @@ from plait.data.ops.filters.likelihood import (
     InstructionFollowingDifficultyFilter,
     LLMPerplexityFilter,
 )
-from plait.data.ops.filters.perplexity import PerplexityFilter
 from plait.data.ops.filters.sentences import MINILM
 from plait.data.ops.filters.similarity import TextEmbdSimilarityFilter, TextPairSimilarityFilter
 from plait.data.ops.filters.tokens import TokenNumFilter
-from plait.data.ops.filters.words import WordsNumFilter
-from plait.errors import MissingExtra, ModelError, UsageError
+from plait.engines import LocalEngine
+from plait.errors import DataError, MissingExtra, ModelError, UsageError
 
 SENTENCES = [
     "The dog sleeps under the old tree.",
@@ -58,26 +64,56 @@ def test_a_sample_is_the_start_of_the_text() -> None:
     assert start.measure(Batch.of_texts([mixed]))["lang"].to_list() == ["en"]
 
 
-def test_what_is_not_on_this_machine_is_said_up_front(monkeypatch: pytest.MonkeyPatch) -> None:
+NOWHERE = "no-such-org/no-such-model"
+MISSING = [
+    ("language_id_score_filter", {"model": "/nowhere/lid.bin"}, "fastText model"),
+    ("token_num_filter", {"hf_tokenizer": NOWHERE}, "hf_tokenizer: .*smollm2-135m"),
+    ("alphanumeric_filter", {"tokenization": True, "hf_tokenizer": NOWHERE}, "hf_tokenizer: .*smollm2-135m"),
+    ("llm_perplexity_filter", {"hf_model": NOWHERE}, f"hf_model: .*{NOWHERE}"),
+    ("instruction_following_difficulty_filter", {"hf_model": NOWHERE}, f"hf_model: .*{NOWHERE}"),
+    ("perplexity_filter", {"lang": "xx"}, r"no KenLM model at .*xx\.arpa\.bin.*kenlm_model"),
+    ("perplexity_filter", {"model": NOWHERE}, f"model: .*{NOWHERE}"),
+    ("words_num_filter", {"lang": "xx", "tokenization": True}, r"no SentencePiece model at .*xx\.sp\.model"),
+    ("stopwords_filter", {"lang": "xx"}, 'no list of stopwords for the language "xx".*stopwords_dir'),
+    ("flagged_words_filter", {"flagged_words_dir": "/nowhere"}, "no JSON file with flagged_words .* /nowhere"),
+    ("text_action_filter", {"spacy_model": "/nowhere/model"}, "spacy|spaCy"),
+    ("text_entity_dependency_filter", {"spacy_model": "/nowhere/model"}, "spacy|spaCy"),
+    ("text_pair_similarity_filter", {}, "text_key_second"),
+    ("text_pair_similarity_filter", {"text_key_second": "b", "hf_clip": "/nowhere"}, "/nowhere"),
+    ("in_context_influence_filter", {"hf_model": "smollm2-135m"}, "valid_dataset"),
+    ("text_embd_similarity_filter", {"valid_dataset": [{"text": "a"}]}, "no server"),
+    ("sentence_split_mapper", {"punkt_path": "/nowhere"}, "/nowhere|nltk"),
+    ("text_chunk_mapper", {"max_len": 9, "tokenizer": NOWHERE}, f"tokenizer: .*{NOWHERE}"),
+    ("nlpaug_en_mapper", {"spelling_error_word": True, "spelling_path": "/nowhere"}, "spelling_error_word.*/nowhere"),
+    ("nlpcda_zh_mapper", {"replace_homophone_char": True, "homophones_path": "/nowhere"}, "homophone.*/nowhere"),
+    (
+        "remove_words_with_incorrect_substrings_mapper",
+        {"tokenization": True, "sentencepiece_model": "/nowhere"},
+        "no SentencePiece model at /nowhere",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "chosen", "said"), MISSING)
+def test_what_is_not_on_this_machine_is_said_before_any_work(
+    name: str, chosen: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="fastText model"):
-        LanguageIDScoreFilter(model="/nowhere/lid.bin").measure_texts(["a"])
-    with pytest.raises(ModelError, match="smollm2-135m"):
-        TokenNumFilter(hf_tokenizer="no-such-org/no-such-model").measure_texts(["a"])
-    with pytest.raises(ModelError, match="no-such-org/no-such-model"):
-        LLMPerplexityFilter(hf_model="no-such-org/no-such-model").measure_texts(["a"])
-    with pytest.raises(UsageError, match=r"no KenLM model at .*xx\.arpa\.bin"):
-        PerplexityFilter(lang="xx").measure_texts(["a"])
-    with pytest.raises(UsageError, match=r"no SentencePiece model at .*xx\.sp\.model"):
-        WordsNumFilter(lang="xx", tokenization=True).measure_texts(["a"])
-    with pytest.raises((MissingExtra, ModelError), match=r"spacy|spaCy"):
-        TextActionFilter(spacy_model="/nowhere/model").measure_texts(["a"])
-    with pytest.raises(UsageError, match="text_key_second"):
-        TextPairSimilarityFilter().measure_texts(["a"])
-    with pytest.raises(UsageError, match="valid_dataset"):
-        InContextInfluenceFilter().measure_texts(["a"])
-    with pytest.raises(UsageError, match="no server"):
-        TextEmbdSimilarityFilter(valid_dataset=({"text": "a"},)).measure_texts(["a"])
+    kind = load(OPS[name].path)
+    assert isinstance(kind, type)
+    assert issubclass(kind, Op)
+    with pytest.raises((MissingExtra, ModelError, UsageError, DataError), match=said):
+        kind.model_validate(chosen).ready()
+
+
+def test_nothing_is_read_where_a_late_operation_lacks_its_model(tmp_path: Path) -> None:
+    def blocks() -> Iterator[Any]:
+        pytest.fail("the input was read")
+        yield
+
+    steps = ["document_deduplicator", {"words_num_filter": {"lang": "xx", "tokenization": True}}]
+    with LocalEngine(workers=1) as engine, pytest.raises(UsageError, match="no SentencePiece model"):
+        execute(steps, blocks(), folder=tmp_path, engine=engine, quarantine=Quarantine(tmp_path / "q.jsonl"))
 
 
 @dataclass(eq=False)

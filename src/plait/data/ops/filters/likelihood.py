@@ -57,6 +57,10 @@ class LLMPerplexityFilter(RangeFilter):
     compat: Literal["plait", "data-juicer"] = "plait"
     """Reproduce Data-Juicer's known bugs: the first token left out, whole texts scored for empty answers."""
 
+    def ready(self) -> None:
+        """Looks for the model."""
+        local_model(self.hf_model, setting="hf_model")
+
     def value(self, batch: Batch) -> np.ndarray:
         """The exponential of the mean loss of the answer's tokens; NaN where there is none."""
         return np.exp(self.losses([self.conversation(row) for row in batch.frame.to_dicts()]))
@@ -147,11 +151,20 @@ class InContextInfluenceFilter(LLMPerplexityFilter):
         together = self.losses([[*row, *example] for row in rows for example in examples])
         return (alone / together.reshape(len(rows), -1)).mean(1)
 
-    def _examples(self) -> tuple[list[Conversation], np.ndarray]:
-        """The examples as conversations, and the loss of each alone."""
+    def ready(self) -> None:
+        """Looks for the model and the examples."""
+        super().ready()
+        self._given()
+
+    def _given(self) -> Sequence[Mapping[str, Any]]:
         rows = (self.valid_dataset or ())[: self.n_shot]
         if not rows:
             raise UsageError("valid_dataset is empty", code="data.bad-settings", hint="give examples of the task")
+        return rows
+
+    def _examples(self) -> tuple[list[Conversation], np.ndarray]:
+        """The examples as conversations, and the loss of each alone."""
+        rows = self._given()
         task = [] if self.task_desc is None else [self.task_desc]
         found = [self.conversation(row) if "messages" in row else [*task, *self.conversation(row)] for row in rows]
         return found, self.losses(found)

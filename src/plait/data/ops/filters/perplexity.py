@@ -12,10 +12,13 @@ from plait.data.batch import session
 from plait.data.op import Bounds, Op, RangeFilter
 from plait.data.ops.filters.likelihood import Scorer
 from plait.data.ops.filters.pieces import juicer_cache, piece_model
+from plait.data.ops.filters.tokens import local_model
 from plait.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
+
+_FEATURE = "an n-gram model (or set model: smollm2-135m)"
 
 
 class PerplexityFilter(RangeFilter):
@@ -48,6 +51,14 @@ class PerplexityFilter(RangeFilter):
     model: str | None = None
     """A causal language model to take instead: a known one (``smollm2-135m``) or a folder."""
 
+    def ready(self) -> None:
+        """Looks for the models."""
+        if self.model is not None:
+            local_model(self.model, setting="model")
+            return
+        ngram_model(self.kenlm_model, self.lang).ready()
+        piece_model(self.sentencepiece_model, self.lang).ready()
+
     def value(self, batch: Batch) -> np.ndarray:
         """Ten to the mean negative logarithm per piece and line, to one decimal; 0 for an empty text."""
         if self.model is not None:
@@ -68,6 +79,10 @@ class NgramModel(Op):
     path: str
     """The model's file."""
 
+    def ready(self) -> None:
+        """Looks for the package."""
+        require("kenlm", extra="data", feature=_FEATURE)
+
     def perplexity(self, text: str) -> float:
         """Perplexity of words that stand between blanks, line by line, to one decimal."""
         model: Any = session(self, self._open)
@@ -76,7 +91,7 @@ class NgramModel(Op):
         return round(10.0 ** (-sum(model.score(line) for line in lines) / length), 1) if length else 0.0
 
     def _open(self) -> Any:
-        kenlm = require("kenlm", extra="data", feature="an n-gram model (or set model: smollm2-135m)")
+        kenlm = require("kenlm", extra="data", feature=_FEATURE)
         try:
             return kenlm.Model(self.path)
         except OSError as error:

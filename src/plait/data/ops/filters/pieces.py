@@ -25,6 +25,10 @@ class PieceModel(Op):
     path: str
     """The model's file."""
 
+    def ready(self) -> None:
+        """Looks for the package."""
+        require("sentencepiece", extra="data", feature="words from a SentencePiece model")
+
     def pieces(self, batch: Batch, text_key: str) -> list[list[str]]:
         """Pieces of each text."""
         return session(self, self._load).encode(batch.text(text_key).to_list(), out_type=str)

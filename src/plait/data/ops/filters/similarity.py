@@ -11,7 +11,14 @@ from pydantic import Field
 
 from plait.data.batch import session
 from plait.data.op import Bounds, Columns, RangeFilter
-from plait.data.ops.filters.sentences import MINILM, Pooling, SentenceEncoder, dot_rows, endpoint_for
+from plait.data.ops.filters.sentences import (
+    MINILM,
+    Pooling,
+    SentenceEncoder,
+    dot_rows,
+    encoder_folder,
+    endpoint_for,
+)
 from plait.data.ops.llm.ask import fill
 from plait.errors import UsageError
 
@@ -47,15 +54,14 @@ class TextPairSimilarityFilter(RangeFilter):
     any_or_all: Literal["any", "all"] = "any"
     """Has no effect: a row has one pair. Accepted as in Data-Juicer."""
 
+    def ready(self) -> None:
+        """Looks for the encoder, and whether a second text is named."""
+        self._second()
+        encoder_folder(self.hf_clip)
+
     def value(self, batch: Batch) -> np.ndarray:
         """Cosine of the two texts' vectors; NaN where a text is empty."""
-        if self.text_key_second is None:
-            raise UsageError(
-                "text_key_second is not set, so there is nothing to compare with",
-                code="data.bad-settings",
-                hint="name the field of the other text",
-            )
-        first, second = batch.text(self.text_key).to_list(), batch.text(self.text_key_second).to_list()
+        first, second = batch.text(self.text_key).to_list(), batch.text(self._second()).to_list()
         rows = [i for i, pair in enumerate(zip(first, second, strict=True)) if all(pair)]
         out = np.full(len(batch), np.nan)
         if rows:
@@ -71,6 +77,15 @@ class TextPairSimilarityFilter(RangeFilter):
     def bounds(self) -> Bounds:
         """Smallest and largest cosine."""
         return self.min_score, self.max_score
+
+    def _second(self) -> str:
+        if self.text_key_second is None:
+            raise UsageError(
+                "text_key_second is not set, so there is nothing to compare with",
+                code="data.bad-settings",
+                hint="name the field of the other text",
+            )
+        return self.text_key_second
 
 
 class TextEmbdSimilarityFilter(RangeFilter):
@@ -116,6 +131,13 @@ class TextEmbdSimilarityFilter(RangeFilter):
     input_template: str | None = None
     """What is compared; places in braces are fields of the row. By default the text."""
 
+    def ready(self) -> None:
+        """Looks for the encoder and the given texts; asks no server."""
+        encoder = self._encoder()
+        if isinstance(encoder, SentenceEncoder):
+            encoder_folder(encoder.name)
+        self._given()
+
     def value(self, batch: Batch) -> np.ndarray:
         """Mean cosine to the given texts."""
         center = session(self, self._center)
@@ -126,11 +148,14 @@ class TextEmbdSimilarityFilter(RangeFilter):
         """Smallest and largest mean cosine."""
         return self.min_score, self.max_score
 
-    def _center(self) -> np.ndarray:
+    def _given(self) -> list[str]:
         if not self.valid_dataset:
             raise UsageError("valid_dataset is empty", code="data.bad-settings", hint="give texts to compare with")
+        return [self._text(row) for row in self.valid_dataset]
+
+    def _center(self) -> np.ndarray:
         # The mean of cosines is the cosine's numerator with the mean of the vectors.
-        return self._encoder().encode([self._text(row) for row in self.valid_dataset]).mean(0)
+        return self._encoder().encode(self._given()).mean(0)
 
     def _encoder(self) -> Any:
         params = self.model_params or {}

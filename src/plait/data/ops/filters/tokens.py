@@ -40,6 +40,10 @@ class TokenNumFilter(RangeFilter):
     max_num: int = sys.maxsize
     """Most tokens kept."""
 
+    def ready(self) -> None:
+        """Looks for the tokenizer."""
+        local_model(self.hf_tokenizer, setting="hf_tokenizer")
+
     def value(self, batch: Batch) -> np.ndarray:
         """Tokens, special ones not added."""
         return count_tokens(self.hf_tokenizer, batch, self.text_key)
@@ -101,7 +105,10 @@ def local_model(name: str, *, setting: str) -> Any:
     from plait.models import resolve
     from plait.models.language_model import local_folder
 
-    source = resolve(name)
+    try:
+        source = resolve(name)
+    except ModelError as error:
+        raise ModelError(f"{setting}: {error.message}", code=error.code, hint=error.hint) from error
     if source.path is None:
         raise ModelError(
             f'{setting}: "{name}" is not on this machine, and operations download nothing',

@@ -42,6 +42,11 @@ class WordListFilter(WordFilter):
     words_aug_join_char: str = ""
     """What stands between the words of a run."""
 
+    def ready(self) -> None:
+        """Reads the list."""
+        super().ready()
+        self.vocabulary()
+
     def vocabulary(self) -> frozenset[str]:
         """The words of the list."""
         raise NotImplementedError

@@ -27,6 +27,11 @@ class WordFilter(RangeFilter):
     sentencepiece_model: str | None = None
     """With ``tokenization``: the model's file; by default Data-Juicer's own copy for ``lang``, where it left one."""
 
+    def ready(self) -> None:
+        """Looks for the SentencePiece model."""
+        if self.tokenization:
+            piece_model(self.sentencepiece_model, self.lang).ready()
+
     def words(self, batch: Batch) -> Words:
         """Words of each text."""
         if not self.tokenization:

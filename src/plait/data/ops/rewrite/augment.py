@@ -44,6 +44,10 @@ class Augmenter(Mapper):
     seed: int = 0
     """What random numbers start from."""
 
+    def ready(self) -> None:
+        """Reads the lists."""
+        self.changes()
+
     @abstractmethod
     def changes(self) -> dict[str, Change]:
         """The changes that the settings ask for, by name."""

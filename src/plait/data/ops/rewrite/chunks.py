@@ -16,6 +16,7 @@ from plait.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from plait.data.batch import Batch
 
@@ -70,6 +71,11 @@ class TextChunkMapper(Mapper):
                 ) from error
         return self
 
+    def ready(self) -> None:
+        """Looks for the tokenizer."""
+        if self.tokenizer is not None:
+            _tokenizer_file(self.tokenizer)
+
     def apply(self, batch: Batch) -> Batch:
         """Cuts row by row."""
         return multiplied(batch, self.text_key, [list(self._cut(text)) for text in batch.text(self.text_key)])
@@ -121,9 +127,14 @@ def _before(text: str, most: int, pattern: str, overlap: int) -> Iterator[str]:
 
 
 def _tokenizer(name: str) -> Any:
+    file = _tokenizer_file(name)
+    return require("tokenizers", extra="models", feature="counting tokens").Tokenizer.from_file(str(file))
+
+
+def _tokenizer_file(name: str) -> Path:
     from plait.data.ops.filters.tokens import local_model
 
     file = local_model(name, setting="tokenizer") / "tokenizer.json"
     if not file.is_file():
         raise UsageError(f"{file.parent} holds no tokenizer.json", code="model.missing", hint="name another tokenizer")
-    return require("tokenizers", extra="models", feature="counting tokens").Tokenizer.from_file(str(file))
+    return file

@@ -131,6 +131,13 @@ class SentenceSplitMapper(Mapper):
     punkt_path: str | None = None
     """Folder of the language in NLTK's ``punkt_tab`` (``…/tokenizers/punkt_tab/english``)."""
 
+    def ready(self) -> None:
+        """Looks for the data of Punkt."""
+        if self.splitter == "punkt":
+            from plait.data.ops.rewrite.splitters import punkt
+
+            punkt(self.lang, self.punkt_path)
+
     def rewrite(self, batch: Batch) -> pl.Series:
         """Splits row by row."""
         from plait.data.ops.rewrite.splitters import punkt, rules

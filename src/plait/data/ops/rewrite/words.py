@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from plait.data.batch import Batch
+    from plait.data.ops.filters.pieces import PieceModel
 
 
 class RemoveLongWordsMapper(Mapper):
@@ -74,15 +75,19 @@ class RemoveWordsWithIncorrectSubstringsMapper(Mapper):
     sentencepiece_model: str | None = None
     """With ``tokenization``: the model's file; by default Data-Juicer's own copy for ``lang``, where it left one."""
 
+    def ready(self) -> None:
+        """Looks for the SentencePiece model."""
+        if self.tokenization:
+            self._model().ready()
+
     def rewrite(self, batch: Batch) -> pl.Series:
         """One compiled pass; with ``tokenization``, Python for each text."""
         texts = batch.text(self.text_key)
         unwanted = ["http", "www", ".com", "href", "//"] if self.substrings is None else self.substrings
         if self.tokenization:
-            from plait.data.ops.filters.pieces import piece_model
             from plait.data.ops.rewrite.pieces import without_pieces
 
-            return without_pieces(piece_model(self.sentencepiece_model, self.lang), batch, self.text_key, unwanted)
+            return without_pieces(self._model(), batch, self.text_key, unwanted)
         needles = [needle.encode() for needle in unwanted]
         joined = np.frombuffer(b"".join(needles), np.uint8)
         at = starts_of(np.array([len(needle) for needle in needles], np.int64))
@@ -92,6 +97,11 @@ class RemoveWordsWithIncorrectSubstringsMapper(Mapper):
             first[:] = True
         data, starts = buffers(texts)
         return strings(*_drop_by_substring(data, starts, classes(), joined, at, first))
+
+    def _model(self) -> PieceModel:
+        from plait.data.ops.filters.pieces import piece_model
+
+        return piece_model(self.sentencepiece_model, self.lang)
 
 
 @compiled
