@@ -17,7 +17,21 @@ from page_corpus import KEPT, RECIPE, ROWS, corpus, sentences, write_lines
 @pytest.mark.parametrize(
     "verb",
     [
-        *("run", "explain", "ops", "why", "diff", "sample", "analyze", "suggest", "tune", "sketch", "agree", "quality"),
+        *(
+            "run",
+            "explain",
+            "ops",
+            "why",
+            "diff",
+            "sample",
+            "what-if",
+            "analyze",
+            "suggest",
+            "tune",
+            "sketch",
+            "agree",
+            "quality",
+        ),
         *("index", "index add", "index find", "index show"),
     ],
 )
@@ -362,6 +376,8 @@ def test_sample_of_a_file_and_of_a_run(studied):
     wrong = studied("data", "sample", "clean.run", "--dropped-by", "text_lenth_filter", ok=2).err
     assert 'did you mean "text_length_filter"' in wrong
     assert "no such file or folder" in studied("data", "sample", "gone.jsonl", ok=1).err
+    wrong = studied("data", "sample", "clean.run", ok=2).err
+    assert "clean.run: this is the folder of a run, which holds no rows; name the file it wrote, or --drop" in wrong
 
 
 # analyze, suggest, tune
@@ -386,6 +402,29 @@ def test_suggest_says_what_it_would_keep(studied, rule):
     )
     found = studied("data", "suggest", "clean.run", *rule, "--json").json
     assert f"would keep {found['after']['overall']['kept']} of {ROWS} rows" in shown.out
+
+
+def test_what_if_keeps_what_a_run_with_these_settings_keeps(studied):
+    arguments = ("data", "what-if", "clean.run", "text_length_filter.min_len=60", "alphanumeric_filter.min_ratio=0.8")
+    shown = studied(*arguments)
+    found = studied(*arguments, "--json", "--write", "what.yaml").json
+    assert f"keeps {found['after']['overall']['kept']:,} of {ROWS} rows" in shown.out
+    assert {row["filter"] for row in found["border"]} == {"text_length_filter", "alphanumeric_filter"}
+    assert all(row["id"] in shown.out for row in found["border"])
+    told = studied("data", "run", "what.yaml", "--json").json
+    by_filters = sum(op["dropped"] for op in told["ops"] if op["name"].endswith("_filter"))
+    assert ROWS - by_filters == found["after"]["overall"]["kept"]
+    assert (
+        found["before"]["overall"]["kept"]
+        == studied("data", "what-if", "clean.run", "--json").json["after"]["overall"]["kept"]
+    )
+    for wrong, says in (
+        ("text_length_filter=3", "write filter.setting=value"),
+        ("text_lenght_filter.min_len=3", "text_length_filter"),
+        ("text_length_filter.min_length=3", "min_len"),
+        ("text_length_filter.min_len=many", "min_len"),
+    ):
+        assert says in studied("data", "what-if", "clean.run", wrong, ok=2).err
 
 
 def test_a_written_suggestion_runs_and_keeps_what_it_promised(studied, tmp_path):
@@ -454,6 +493,10 @@ def test_owners_agree_from_sketches(plait, tmp_path):
     assert "needs two owners" in plait("data", "agree", "r.yaml", "out/north.sketch", ok=2).err
     arguments = ("data", "sketch", "r.yaml", "--owner", "x", "--out", "x.sketch", "--secret-file")
     assert "gone" in plait(*arguments, "gone", ok=2).err
+    (tmp_path / "short").write_text("abc\n")
+    assert "a secret of 3 bytes can be guessed" in plait(*arguments, "short", ok=2).err
+    (tmp_path / "bytes").write_bytes(bytes(range(160, 192)))
+    assert plait(*arguments, "bytes", "--json").json["blur"] is None
     told = plait(*arguments, "key", "--epsilon", "5", "--json").json
     assert told["bytes"] == (tmp_path / "x.sketch").stat().st_size
     assert told["epsilon"] == 5

@@ -149,6 +149,22 @@ process:
     assert "lang of words_num_filter is None" in problem
 
 
+def test_word_lists_where_data_juicer_would_download_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "process:\n  - stopwords_filter: {stopwords_dir: ./assets}\n  - flagged_words_filter: {flagged_words_dir: my}\n"
+    )
+    recipe = read(tmp_path, text)
+    assert recipe.ops == ({"stopwords_filter": {}}, {"flagged_words_filter": {"flagged_words_dir": "my"}})
+    assert recipe.ignored == (
+        "stopwords_dir of stopwords_filter: ./assets, where Data-Juicer downloads lists to, holds none; "
+        "Plait's own is used",
+    )
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "stopwords.json").write_text('{"en": ["the"]}')
+    assert read(tmp_path, text).ops[0] == {"stopwords_filter": {"stopwords_dir": "./assets"}}
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "written"),
     [

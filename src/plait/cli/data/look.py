@@ -101,7 +101,15 @@ def sample(
 ) -> None:
     """Show some rows, chosen at random in one pass."""
     from plait.data.samples import dropped_rows, some_rows
+    from plait.errors import UsageError
 
+    if dropped_by is None and (source / "summary.json").exists():
+        raise UsageError(
+            "this is the folder of a run, which holds no rows",
+            code="data.a-run",
+            where=str(source),
+            hint="name the file it wrote, or --dropped-by OPERATION for rows it dropped",
+        )
     rows = dropped_rows(source, dropped_by, count, seed=seed) if dropped_by else some_rows(source, count, seed=seed)
     if json:
         print_json(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +21,9 @@ _MEDIA = (
     *("download", "mllm", "sdxl", "export_to_lerobot", "ray_image", "ray_video"),
 )
 NO_OPERATION = ""
-"""Among what is ignored: operations that change no row, each with the reason."""
+"""Among what is ignored: what has a reason of its own, written out."""
+WORD_LISTS = {"stopwords_dir": "stopwords", "flagged_words_dir": "flagged_words"}
+"""Settings that name a folder of word lists → what the names of its files hold."""
 
 OpSetting = Mapping[str, Mapping[str, Any]]
 
@@ -86,6 +89,10 @@ def _checked(
     for key, value in values.items():
         if key in RUN_CONTROL and key not in kind.model_fields:
             ignored.setdefault(key, []).append(name)
+        elif key in WORD_LISTS and value is not None and _downloaded_later(str(value), WORD_LISTS[key]):
+            ignored.setdefault(NO_OPERATION, []).append(
+                f"{key} of {name}: {value}, where Data-Juicer downloads lists to, holds none; Plait's own is used"
+            )
         else:
             taken[key] = _finite(value, key if issubclass(kind, RangeFilter) else "")
     if text_key != "text" and "text_key" in kind.model_fields and taken.get("text_key") is None:
@@ -98,6 +105,11 @@ def _checked(
         _explain(error, name, kind, at, problems)
         return None
     return taken
+
+
+def _downloaded_later(folder: str, name: str) -> bool:
+    """Whether it is the folder that Data-Juicer downloads lists into, and holds none yet."""
+    return Path(folder) == Path("assets") and not any(name in path.name for path in Path(folder).glob("*.json"))
 
 
 def _finite(value: Any, bound: str) -> Any:
