@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -140,11 +142,15 @@ def _opened(folder: Path, threshold: float | None, tokenization: Any, window: in
     """The index, made if there is none; what is asked of a new one must hold for an old one."""
     from plait.data.dedup.index import Index
     from plait.data.dedup.tokens import Shingling
-    from plait.errors import UsageError
+    from plait.errors import DataError, UsageError
 
     if not (folder / "manifest.json").exists():
         shingling = Shingling(tokenization or "space", window or 5)
-        return Index.create(folder, shingling=shingling, threshold=0.7 if threshold is None else threshold)
+        try:
+            return Index.create(folder, shingling=shingling, threshold=0.7 if threshold is None else threshold)
+        except DataError as error:
+            if error.code != "data.index-exists":  # another process has just made it
+                raise
     index = Index.open(folder)
     has = index.settings.shingling
     for name, asked, found in (
@@ -182,8 +188,6 @@ def _name(data: str) -> str:
 
 
 def _facts(index: Index) -> dict[str, Any]:
-    from plait.core.hashing import files_below
-
     settings = index.settings
     return {
         "documents": index.count,
@@ -193,8 +197,18 @@ def _facts(index: Index) -> dict[str, Any]:
         "window": settings.shingling.window,
         "bands": settings.bands,
         "rows per band": settings.rows,
-        "bytes": sum(path.stat().st_size for path in files_below(index.folder)),
+        "bytes": _size(index.folder),
     }
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files; others may be adding and removing some meanwhile."""
+    total = 0
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(inside, name).stat().st_size
+    return total
 
 
 def _words(value: Any) -> str:

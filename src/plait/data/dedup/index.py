@@ -8,72 +8,46 @@
     FOLDER/runs/RUN/           see `plait.data.dedup.runs`
 
 Growing writes a new run and then replaces the manifest by one rename: a reader sees the index before or after, and a
-writer killed half way leaves it as it was. A document takes 12 bytes per band (444 with the defaults) and 8 per
-distinct shingle.
+writer killed half way leaves it as it was. Sixteen times as many documents are one merge more: runs of about the same
+size are merged when they are more than sixteen. A document takes 12 bytes per band (444 with the defaults) and 8 per
+distinct shingle; until the next merge, so do those that were merged.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from plait.data.dedup.runs import Run, sync
+from plait.data.dedup.manifest import MANIFEST, IndexSettings, Manifest
+from plait.data.dedup.runs import Run, damaged, merge
 from plait.data.dedup.sets import SetStore, shared_counts
-from plait.data.dedup.signatures import band_keys, bands_for_recall
+from plait.data.dedup.signatures import bands_for_recall
 from plait.data.dedup.tokens import Shingling
 from plait.errors import DataError
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
 
-_MANIFEST, _RUNS = "manifest.json", "runs"
-_MOST_RUNS = 16
-_VERSION = 3
+_RUNS = "runs"
 MATCHES = {"row": pl.Int64, "release": pl.String, "id": pl.String, "jaccard": pl.Float64, "containment": pl.Float64}
 """Columns of what `Index.find` gives: position in the batch, whose document it is like, the share of all shingles that
 both have, and the share of its own shingles that the document has."""
 
 
-@dataclass(frozen=True)
-class IndexSettings:
-    """What must stay the same as long as an index grows.
-
-    Args:
-        shingling: How texts become shingles.
-        threshold: Least Jaccard similarity that is found.
-        bands: Bands of the signature.
-        rows: Entries per band.
-    """
-
-    shingling: Shingling
-    threshold: float
-    bands: int
-    rows: int
-
-    def keys_and_sets(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Band keys ``[texts, bands]``, shingle sets, and where each starts."""
-        values, starts = self.shingling.sets(texts)
-        return band_keys(values, starts, bands=self.bands, rows=self.rows), values, starts
-
-
 class Index:
     """See the top of this file. Make one by `create` or `open`."""
 
-    def __init__(self, folder: Path, settings: IndexSettings, runs: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
-        self.settings = settings
-        self._names = runs
-        self._runs = [Run.open(folder / _RUNS / name) for name in runs]
+        self.manifest = manifest
+        self._runs = [Run.open(folder / _RUNS / name, manifest.settings.bands) for name in manifest.runs]
 
     @classmethod
     def create(
@@ -84,22 +58,38 @@ class Index:
         Raises:
             DataError: There is one already.
         """
-        if (folder / _MANIFEST).exists():
-            raise DataError(f"{folder} holds an index already", code="data.index-exists", hint="open it, or remove it")
         bands, rows = bands_for_recall(threshold, permutations)
-        settings = IndexSettings(shingling or Shingling(), threshold, bands, rows)
+        empty = Manifest(IndexSettings(shingling or Shingling(), threshold, bands, rows), {}, ())
         (folder / _RUNS).mkdir(parents=True, exist_ok=True)
-        _write_manifest(folder, settings, ())
-        return cls(folder, settings, ())
+        with _locked(folder):
+            if (folder / MANIFEST).exists():
+                raise DataError(
+                    f"{folder} holds an index already", code="data.index-exists", hint="open it, or remove it"
+                )
+            empty.write(folder)
+        return cls(folder, empty)
 
     @classmethod
     def open(cls, folder: Path) -> Index:
         """An index as it is now; it does not change when others add to the folder.
 
         Raises:
-            DataError: There is none.
+            DataError: There is none, it is of another version, or it is damaged.
         """
-        return cls(folder, *_read_manifest(folder))
+        manifest = Manifest.read(folder)
+        while True:
+            try:
+                return cls(folder, manifest)
+            except FileNotFoundError as error:
+                # Merged and removed while this reader was about to open it, or missing.
+                found, manifest = manifest, Manifest.read(folder)
+                if manifest == found:
+                    raise damaged(folder, f"{error.filename} is missing") from error
+
+    @property
+    def settings(self) -> IndexSettings:
+        """How it compares."""
+        return self.manifest.settings
 
     @property
     def count(self) -> int:
@@ -117,27 +107,35 @@ class Index:
         documents = pl.DataFrame({"release": pl.Series([release] * len(batch), dtype=pl.String), "id": ids})
         run = Run.of(documents, *self.settings.keys_and_sets(batch.text(text_key)))
         with _locked(self.folder):
-            name = run.write(self.folder / _RUNS)
-            settings, names = _read_manifest(self.folder)
-            if name not in names:
-                _write_manifest(self.folder, settings, (*names, name))
-        grown = Index.open(self.folder)
-        return grown.merge() if len(grown._names) > _MOST_RUNS else grown
+            manifest = Manifest.read(self.folder)
+            if run.name not in manifest.added:
+                run.write(self.folder / _RUNS)
+                manifest = manifest.grown(run.name, len(batch))
+                manifest.write(self.folder)
+                if alike := manifest.alike():
+                    self._merge(manifest, alike)
+        return Index.open(self.folder)
 
     def merge(self) -> Index:
         """The same documents in one run, which is quicker to search; what is found stays the same."""
         with _locked(self.folder):
-            settings, names = _read_manifest(self.folder)
-            if len(names) < 2:
-                return Index.open(self.folder)
-            runs = self.folder / _RUNS
-            merged = Run.merged([Run.open(runs / name) for name in names]).write(runs)
-            _write_manifest(self.folder, settings, (merged,))
-            # Readers may be opening what was merged just now; what no manifest named before goes.
-            for folder in runs.iterdir():
-                if folder.name not in (*names, merged):
-                    shutil.rmtree(folder)
+            manifest = Manifest.read(self.folder)
+            if len(manifest.runs) > 1:
+                self._merge(manifest, tuple(manifest.runs))
         return Index.open(self.folder)
+
+    def _merge(self, manifest: Manifest, names: tuple[str, ...]) -> None:
+        runs, bands = self.folder / _RUNS, self.settings.bands
+        try:
+            opened = [Run.open(runs / name, bands) for name in names]
+        except FileNotFoundError as error:
+            raise damaged(self.folder, f"{error.filename} is missing") from error
+        merged = merge(opened, names, runs)
+        manifest.merged(names, merged).write(self.folder)
+        # Readers may be opening what was merged just now; what no manifest named before goes.
+        for folder in runs.iterdir():
+            if folder.name not in manifest.runs and folder.name != merged:
+                shutil.rmtree(folder)
 
     def find(self, batch: Batch, *, text_key: str = "text", before: str | None = None) -> pl.DataFrame:
         """Documents at least as similar as the threshold asks, by exact Jaccard similarity; see `MATCHES`.
@@ -147,17 +145,31 @@ class Index:
             text_key: Field of their text.
             before: Look at releases named lower than this only.
         """
-        keys, values, starts = self.settings.keys_and_sets(batch.text(text_key))
+        found = [pl.DataFrame(schema=MATCHES), *self._matches(batch.text(text_key), before)]
+        # Documents added twice are found once.
+        return pl.concat(found).unique().sort("row", "release", "id")
+
+    def nearest(self, batch: Batch, *, text_key: str = "text", before: str | None = None) -> pl.DataFrame:
+        """Of each row that is like a document, the most similar one, the first by release and id of equally similar.
+
+        The same rows and columns as of `find`; a page that is everywhere does not take the memory of all its copies.
+        """
+        found = pl.DataFrame(schema=MATCHES)
+        for some in self._matches(batch.text(text_key), before):
+            best = pl.concat([found, some]).sort("row", -pl.col("jaccard"), "release", "id")
+            found = best.unique("row", keep="first", maintain_order=True)
+        return found
+
+    def _matches(self, texts: pl.Series, before: str | None) -> Iterator[pl.DataFrame]:
+        keys, values, starts = self.settings.keys_and_sets(texts)
         own = SetStore.of(values, starts)
-        found = [pl.DataFrame(schema=MATCHES)]
         for run in self._runs:
-            rows, places = run.candidates(keys)
-            shared = shared_counts(own, run.sets, rows, places)
-            sizes, others = own.size[rows], run.sets.size[places]
-            similarity = shared / np.maximum(sizes + others - shared, 1)
-            near = similarity >= self.settings.threshold
-            found.append(
-                pl.DataFrame(
+            for rows, places in run.candidates(keys):
+                shared = shared_counts(own, run.sets, rows, places)
+                sizes, others = own.size[rows], run.sets.size[places]
+                similarity = shared / np.maximum(sizes + others - shared, 1)
+                near = similarity >= self.settings.threshold
+                matches = pl.DataFrame(
                     {
                         "row": rows[near],
                         **run.documents[places[near]].to_dict(),
@@ -166,45 +178,26 @@ class Index:
                     },
                     schema=MATCHES,
                 )
-            )
-        matches = pl.concat(found)
-        if before is not None:
-            matches = matches.filter(pl.col("release") < before)
-        # Documents added twice are found once.
-        return matches.unique().sort("row", "release", "id")
+                yield matches if before is None else matches.filter(pl.col("release") < before)
 
 
-def _read_manifest(folder: Path) -> tuple[IndexSettings, tuple[str, ...]]:
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no index in {folder}",
-            code="data.no-index",
-            hint="make one with `plait data index add FOLDER FILES`, or Index.create",
-        ) from error
-    if manifest["version"] != _VERSION:
-        raise DataError(
-            f"the index in {folder} has version {manifest['version']}, this release reads {_VERSION}",
-            code="data.index-version",
-            hint="build it again from the documents",
-        )
-    settings = manifest["settings"]
-    shingling = Shingling(**settings.pop("shingling"))
-    return IndexSettings(shingling, **settings), tuple(manifest["runs"])
+class Latest:
+    """An index that may grow: opened once, and again when it has grown."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index: Index | None = None
 
-def _write_manifest(folder: Path, settings: IndexSettings, runs: tuple[str, ...]) -> None:
-    part = folder / f"{_MANIFEST}.{os.getpid()}.partial"
-    manifest = {"version": _VERSION, "settings": asdict(settings), "runs": runs}
-    part.write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    sync(part)
-    part.replace(folder / _MANIFEST)
-    sync(folder)
+    def index(self) -> Index:
+        """As it is now."""
+        index = self._index
+        if index is None or index.manifest != Manifest.read(self._folder):
+            index = self._index = Index.open(self._folder)
+        return index
 
 
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

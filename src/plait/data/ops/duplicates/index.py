@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from plait.data.batch import session
 from plait.data.op import Filter
+from plait.errors import UsageError
 
 if TYPE_CHECKING:
     from plait.data.batch import Batch
@@ -42,12 +44,18 @@ class IndexDeduplicator(Filter):
 
     def measure(self, batch: Batch) -> Columns:
         """The most similar document of the index: its similarity (0 if none is near), its release, its id."""
-        from plait.data.dedup.index import Index
+        from plait.data.dedup.index import Latest
 
-        matches = Index.open(self.path).find(batch, text_key=self.text_key, before=self.before)
-        best = matches.sort("jaccard", descending=True, maintain_order=True).unique(
-            "row", keep="first", maintain_order=True
-        )
+        index = session(self, lambda: Latest(self.path)).index()
+        least = index.settings.threshold
+        if self.jaccard_threshold is not None and self.jaccard_threshold < least:
+            raise UsageError(
+                f"jaccard_threshold is {self.jaccard_threshold}, but the index finds nothing below {least}",
+                code="data.index-settings",
+                where=str(self.path),
+                hint="leave jaccard_threshold out, or make another index with a lower --threshold",
+            )
+        best = index.nearest(batch, text_key=self.text_key, before=self.before)
         rows = pl.DataFrame({"row": np.arange(len(batch))})
         found = rows.join(best, on="row", how="left", maintain_order="left")
         return {
