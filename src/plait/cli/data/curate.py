@@ -256,7 +256,7 @@ def job_of_recipe(read: JuicerRecipe, *, compat: bool = False) -> CurationJob:
     from plait.data.curation import CurationJob
 
     if unheeded := without_effect(read):
-        typer.echo("without effect here: " + "; ".join(unheeded), err=True)
+        typer.echo("without effect here: " + "; ".join(_by_reason(unheeded)), err=True)
     return CurationJob.of_recipe(read, compat=compat)
 
 
@@ -278,6 +278,18 @@ def without_effect(read: JuicerRecipe) -> list[str]:
     if read.keep_hashes:
         found.append("keep_hashes_in_res_ds: what deduplicators compared is not kept")
     return found
+
+
+def _by_reason(unheeded: Sequence[str]) -> list[str]:
+    """Each reason once, after all the settings that it is the reason for; of operations' settings the names alone."""
+    found = dict[str, list[str]]()
+    for one in unheeded:
+        what, _, reason = one.partition(": ")
+        found.setdefault(reason, []).append(what)
+    return [
+        f"{', '.join(dict.fromkeys(w.split(' of ')[0] for w in what) if len(what) > 1 else what)}: {reason}"
+        for reason, what in found.items()
+    ]
 
 
 def _makes_rows(read: JuicerRecipe) -> bool:

@@ -40,7 +40,12 @@ def read_operations(process: Any, text_key: str, problems: Problems, ignored: di
     if process is None:
         return []
     if not isinstance(process, Sequence) or isinstance(process, str):
-        problems.add("process is not a list", code="wrong-type", path=("process",), hint="- text_length_filter:")
+        problems.add(
+            "process is not a list",
+            code="wrong-type",
+            path=("process",),
+            hint="write one operation per list item: - text_length_filter: {min_len: 10}",
+        )
         return []
     read = list[OpSetting]()
     for index, item in enumerate(process):
