@@ -65,7 +65,9 @@ def draw_svg(figure: Figure) -> str:
     with mpl.rc_context(cast("Any", _STYLE)):
         canvas = Canvas(figsize=size, layout="constrained")
         axes: Axes = canvas.add_subplot()
-        axes.set_title(figure.title, fontweight="bold")
+        # At the edge of the drawing: beside long labels, a title above the axes would be cut off.
+        title = "\n".join(textwrap.wrap(figure.title, int(10 * size[0])))
+        canvas.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
         match figure:
             case Lines():
                 _lines(axes, figure)

@@ -11,6 +11,7 @@ import pytest
 from plait.core.figures import StageReport
 from plait.core.report import write_page
 from plait.data.ops.filters.characters import AlphanumericFilter, SpecialCharactersFilter, TextLengthFilter
+from plait.data.ops.filters.repetition import CharacterRepetitionFilter
 from plait.data.study.criteria import criteria
 from plait.data.study.cuts import greedy_cuts, threshold_at
 from plait.data.study.report import describe_suggestions, describe_tuning
@@ -231,3 +232,26 @@ def test_tuning_without_scores_or_thresholds_is_refused():
         tune(_ask(_frame()), quality="quality")
     with pytest.raises(UsageError, match="nothing-to-tune"):
         tune(_ask(_scored()), quality="quality", filters=[])
+
+
+def test_a_default_bound_that_drops_nothing_is_no_tail_to_cut():
+    rng = np.random.default_rng(4)
+    table = pl.DataFrame({"char_rep_ratio": rng.beta(2, 9, 500), "text_len": np.arange(500.0)})
+    ops = [
+        ("character_repetition_filter", CharacterRepetitionFilter(max_ratio=0.9)),
+        ("text_length_filter", TextLengthFilter(min_len=0, max_len=10**6)),
+    ]
+    asked = WhatIf(StatsTable(table), criteria(ops))
+    for found in (by_keep_rate(asked, 0.6), by_quantiles(asked, 0.1), by_spread(asked, 1.0)):
+        assert set(found.settings["character_repetition_filter"]) == {"max_ratio"}
+        assert set(found.settings["text_length_filter"]) == {"min_len", "max_len"}  # both are the recipe's own
+    assert set(by_k_sigma(asked).settings["character_repetition_filter"]) == {"min_ratio", "max_ratio"}  # as published
+
+
+def test_sources_that_lose_most_are_named_together():
+    table = pl.DataFrame({"text_len": np.arange(300.0), "source": ["a", "b", "c"] * 50 + ["a"] * 150})
+    asked = WhatIf(StatsTable(table), criteria([("text_length_filter", TextLengthFilter(min_len=10))]))
+    found = by_keep_rate(asked, 0.4)
+    assert [w for w in found.warnings if "half as much" in w] == [
+        "keeps less than half as much as of the whole of b (0.0 %), c (0.0 %)"
+    ]

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from plait.data.op import Op, RangeFilter
-from plait.data.study.criteria import Thresholds, criteria, thresholds, with_bounds
+from plait.data.study.criteria import Thresholds, bounded_sides, criteria, thresholds, with_bounds
 from plait.data.study.facts import Fact
 from plait.data.study.sketch import CorpusSketch, Sketch
 from plait.errors import StrandError, UsageError
@@ -117,7 +117,8 @@ def agree(
         _check_stat(wholes, stat)
         low, high = _bounds(list(wholes.values()), stat, rule, cut, k, voice)
         place = thresholds(op)
-        set_low, set_high = _sides(place, rule)
+        values = np.concatenate([whole.bins[stat].values() for whole in wholes.values()])
+        set_low, set_high = _sides(op, place, rule, values)
         changed = with_bounds(op, low=low if set_low else None, high=high if set_high else None, whole=False)
         new = thresholds(changed)
         settings = {
@@ -237,12 +238,13 @@ def _outwards(value: float, *, up: bool) -> float:
     return float(f"{short + (step if up else -step):.6g}")
 
 
-def _sides(place: Thresholds, rule: Rule) -> tuple[bool, bool]:
-    """Which thresholds to set: those the recipe sets, or all there are; all for k-sigma, as published."""
-    free = rule == "k-sigma" or (place.low is None and place.high is None)
+def _sides(op: RangeFilter, place: Thresholds, rule: Rule, values: np.ndarray) -> tuple[bool, bool]:
+    """Which thresholds to set: those that cut a tail, or all there are; all for k-sigma, as published."""
+    cut = bounded_sides(op, values)
+    free = rule == "k-sigma" or not cut
     return (
-        place.low_field is not None and (free or place.low is not None),
-        place.high_field is not None and (free or place.high is not None),
+        place.low_field is not None and (free or "low" in cut),
+        place.high_field is not None and (free or "high" in cut),
     )
 
 

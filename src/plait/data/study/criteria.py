@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
+
 from plait.data.names import RESERVED
 from plait.data.op import Filter, Op, RangeFilter
 from plait.errors import UsageError, nearest
@@ -117,6 +119,22 @@ def thresholds(op: RangeFilter) -> Thresholds:
             if fields[side] is None and moved[side] != (low, high)[side]:
                 fields[side] = name
     return Thresholds(fields[0], fields[1], _bounded(low), _bounded(high))
+
+
+def bounded_sides(op: RangeFilter, values: np.ndarray) -> list[str]:
+    """The tails that a filter cuts: ``low``, ``high``, both or none.
+
+    A bound that nobody set and that drops nothing cuts none: a share is never below its default of 0, so that a
+    recipe with a `max_ratio` alone is about the high tail alone.
+
+    Args:
+        op: The filter.
+        values: Its finite numbers.
+    """
+    place = thresholds(op)
+    low = place.low is not None and (place.low_field in op.model_fields_set or bool((values < place.low).any()))
+    high = place.high is not None and (place.high_field in op.model_fields_set or bool((values > place.high).any()))
+    return [side for side, cuts in (("low", low), ("high", high)) if cuts]
 
 
 def with_bounds(

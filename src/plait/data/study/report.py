@@ -125,7 +125,7 @@ def _suggested_histograms(suggestions: Suggestions, what_if: WhatIf) -> list[His
                 edges=edges.tolist(),
                 counts={"rows": bins.histogram(edges).tolist()},
                 dropped=_outside(kept, float(values.min()), float(values.max())) if len(values) else [],
-                note=f"Would drop {dropped:,} rows by itself. {'; '.join(dict.fromkeys(evidence.values()))}.",
+                note=f"Would drop {dropped:,} rows by itself; {'; '.join(dict.fromkeys(evidence.values()))}.",
             )
         )
     return found

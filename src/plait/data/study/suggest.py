@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from plait.data.op import Op, RangeFilter
-from plait.data.study.criteria import Criterion, Thresholds, thresholds, with_bounds
+from plait.data.study.criteria import Criterion, Thresholds, bounded_sides, thresholds, with_bounds
 from plait.data.study.cuts import Cut, greedy_cuts, threshold_at
 from plait.data.study.facts import Fact
 from plait.data.study.what_if import Kept, WhatIf
@@ -29,6 +29,7 @@ from plait.errors import UsageError, nearest
 _NORMAL = 1.4826  # the median absolute deviation of a normal distribution is its standard deviation over this
 _REDUNDANT = 0.9
 _LEAST_DROPS = 20
+_FEWEST = 8  # sources that a warning names
 
 
 class Change(Fact):
@@ -104,7 +105,7 @@ def by_quantiles(what_if: WhatIf, cut: float = 0.01) -> Suggestions:
         raise UsageError(f"a share of {cut:g} per tail leaves nothing", code="study.bad-share")
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values, sides = _known(what_if, criterion), _sides(criterion)
+        values, sides = _known(what_if, criterion), _sides(what_if, criterion)
         low, high = (
             (float(np.quantile(values, cut, method="lower")), float(np.quantile(values, 1 - cut, method="higher")))
             if len(values)
@@ -130,7 +131,7 @@ def by_spread(what_if: WhatIf, k: float = 3.0) -> Suggestions:
     """
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
-        values, sides = _known(what_if, criterion), _sides(criterion)
+        values, sides = _known(what_if, criterion), _sides(what_if, criterion)
         if not len(values):
             continue
         middle = float(np.median(values))
@@ -169,7 +170,7 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
     for criterion in _ranged(what_if):
         values = what_if.values(criterion)
         ranks = pl.Series(values, nan_to_null=True)
-        for side in _sides(criterion):
+        for side in _sides(what_if, criterion):
             at = ranks.rank("max", descending=side == "high").to_numpy()
             # What has no number lies in no tail; whether it stays is up to the filter.
             tails[criterion.name, side] = np.nan_to_num(at / max(len(values), 1), nan=1.0)
@@ -178,7 +179,7 @@ def by_keep_rate(what_if: WhatIf, keep: float, *, of: Literal["rows", "chars"] =
     found = dict[str, _Bounds]()
     for criterion in _ranged(what_if):
         values, ends = what_if.values(criterion), dict[str, float]()
-        for side in _sides(criterion):
+        for side in _sides(what_if, criterion):
             kept = (tails[criterion.name, side] >= cut) & np.isfinite(values)
             closed = _closed(criterion.range(), side)
             ends[side] = threshold_at(values, kept, low=side == "low", closed=closed)
@@ -332,16 +333,20 @@ def _warnings(after: WhatIf, kept: Kept) -> list[str]:
                 (place.low_field, place.low, place.low is not None and values.min() >= place.low),
                 (place.high_field, place.high, place.high is not None and values.max() <= place.high),
             ):
-                if idle:
+                if idle and field in criterion.op.model_fields_set:
                     found.append(f"{criterion.name}: {field} = {bound:g} drops nothing")
     for first, drops in zip(overlap.names, overlap.dropped, strict=True):
         for second in overlap.names:
             share = overlap.share(first, second)
             if first != second and drops >= _LEAST_DROPS and share >= _REDUNDANT:
                 found.append(f"{second} drops {100 * share:.0f} % of what {first} drops: {first} may be redundant")
-    for name, share in {"": kept.overall, **kept.sources}.items():
-        if share.rows and share.rate < 0.5:
-            found.append(f"keeps only {100 * share.rate:.1f} % of the rows" + (f" of {name}" if name else ""))
+    if kept.overall.rows and kept.overall.rate < 0.5:
+        found.append(f"keeps only {100 * kept.overall.rate:.1f} % of the rows")
+    few = sorted((s.rate, name) for name, s in kept.sources.items() if s.rate < kept.overall.rate / 2)
+    if few:
+        told = ", ".join(f"{name or 'no source'} ({100 * rate:.1f} %)" for rate, name in few[:_FEWEST])
+        more = f" and {len(few) - _FEWEST} more" if len(few) > _FEWEST else ""
+        found.append(f"keeps less than half as much as of the whole of {told}{more}")
     return found
 
 
@@ -367,11 +372,9 @@ def _settable(place: Thresholds) -> list[str]:
     return [side for side, field in (("low", place.low_field), ("high", place.high_field)) if field]
 
 
-def _sides(criterion: Criterion) -> list[str]:
-    """The tails a filter bounds; all it could bound if it bounds none."""
-    place = thresholds(criterion.range())
-    bounded = [side for side, value in (("low", place.low), ("high", place.high)) if value is not None]
-    return bounded or _settable(place)
+def _sides(what_if: WhatIf, criterion: Criterion) -> list[str]:
+    """The tails a filter cuts; all it could cut if it cuts none."""
+    return bounded_sides(criterion.range(), _known(what_if, criterion)) or _settable(thresholds(criterion.range()))
 
 
 def _closed(op: RangeFilter, side: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from plait.core.optional import require
 from plait.data.op import RangeFilter
-from plait.data.study.criteria import Criterion, pick, thresholds, with_bounds
+from plait.data.study.criteria import Criterion, bounded_sides, pick, thresholds, with_bounds
 from plait.data.study.facts import Fact
 from plait.data.study.what_if import WhatIf
 from plait.errors import DataError, UsageError
@@ -134,9 +134,9 @@ class _Search:
         self.sources, self.codes = list(what_if.table.sources().names), what_if.table.sources().codes
         self.mixed = [f"weight of {name}" for name in self.sources] if mixture else []
         chosen = [pick(what_if.filters, name) for name in names] if names is not None else what_if.filters
-        bounded = [c for c in chosen if _bounded(c)]
+        bounded = [c for c in chosen if _bounded(what_if, c)]
         self.sorted = {c.name: _sorted(what_if.values(c)) for c in bounded}
-        self.tails = [(c, side) for c in bounded if len(self.sorted[c.name]) for side in _bounded(c)]
+        self.tails = [(c, side) for c in bounded if len(self.sorted[c.name]) for side in _bounded(what_if, c)]
         if not self.tails and not self.mixed:
             raise UsageError("there is no threshold and no mixture to search", code="study.nothing-to-tune",
                              hint="set a bound of some filter")  # fmt: skip
@@ -205,11 +205,12 @@ def _sorted(values: np.ndarray) -> np.ndarray:
     return np.sort(values[np.isfinite(values)])
 
 
-def _bounded(criterion: Criterion) -> list[str]:
-    if not isinstance(criterion.op, RangeFilter) or criterion.op.reversed_range:
+def _bounded(what_if: WhatIf, criterion: Criterion) -> list[str]:
+    op = criterion.op
+    if not isinstance(op, RangeFilter) or op.reversed_range or not what_if.table.is_number(criterion.number):
         return []
-    place = thresholds(criterion.op)
-    return [side for side, bound in (("low", place.low), ("high", place.high)) if bound is not None]
+    values = what_if.values(criterion)
+    return bounded_sides(op, values[np.isfinite(values)])
 
 
 def _front(trials: Sequence[Trial]) -> list[int]:
