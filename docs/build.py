@@ -162,6 +162,7 @@ def cli_page() -> str:
         "why",
         "diff",
         "sample",
+        "what-if",
         "analyze",
         "suggest",
         "tune",

@@ -175,6 +175,15 @@ def test_a_disk_that_refuses_is_one_line(plait, tmp_path, monkeypatch):
     assert {row["rows"] for row in plait("data", "run", "r.yaml").table} == {"reused"}
 
 
+def test_exports_whose_names_hold_dots_have_folders_of_their_own(plait, tmp_path):
+    plait("data", "run", "r.yaml", "-o", "wiki.en.jsonl", "export_shard_size=20000")
+    plait("data", "run", "r.yaml", "-o", "wiki.de.jsonl.gz", "process.text_length_filter.min_len=0")
+    assert "dropped by text_length_filter" in plait("data", "why", "wiki.en-00-of-02.jsonl", "short").out
+    assert "dropped by words_num_filter" in plait("data", "why", "wiki.de.jsonl.gz", "short").out
+    assert (tmp_path / "wiki.en.run").is_dir()
+    assert (tmp_path / "wiki.de.run").is_dir()
+
+
 def test_nothing_kept_is_a_file_without_rows(plait, tmp_path):
     for suffix in ("jsonl", "parquet", "csv"):
         plait("data", "run", "r.yaml", "-o", f"none.{suffix}", "process.text_length_filter.min_len=100000")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +22,8 @@ Recipe = Annotated[Path, typer.Argument(help="A recipe: its filters say what is 
 Run = Annotated[Path, typer.Argument(help="A run made with --study: its .run folder, or the file it wrote.")]
 Dataset = Annotated[list[str] | None, typer.Option("--dataset", "-d", help="What to read instead of dataset_path.")]
 Page = Annotated[Path | None, typer.Option("--report", help="Also draw this HTML page.")]
+_SHORTEST_SECRET = 16  # bytes
+
 NewRecipe = Annotated[
     Path | None, typer.Option("--write", help="Also write this recipe: the run's, with the settings found.")
 ]
@@ -103,6 +107,11 @@ def analyze(
         tell(quarantine.counts)
     page = StageReport()
     describe_analysis(found, page)
+    read = "".join(f" -d {shlex.quote(one)}" for one in dataset or ())
+    page.next += [
+        f"plait data run {shlex.quote(str(recipe))}{read} -o clean.jsonl --study",
+        "plait data suggest clean.run --keep 0.6 --report suggested.html",
+    ]
     _show(found.to_json(), page, report, json=json, title=job.where)
 
 
@@ -144,7 +153,7 @@ def suggest(
     from plait.data.study.report import describe_suggestions
 
     refuse_existing(write)
-    asked = _what_if(run)
+    asked = ask(run)
     found: Suggestions
     if labels is not None:
         found = rules.by_labels(asked, _labels(labels))
@@ -157,9 +166,11 @@ def suggest(
     else:
         found = rules.by_spread(asked, k)
     page = StageReport()
-    describe_suggestions(found, page)
+    describe_suggestions(found, page, asked if report is not None else None)
+    page.next.append(f"plait data what-if {shlex.quote(str(run))} FILTER.SETTING=VALUE")
+    page.next += [f"plait data run {shlex.quote(str(write))}"] if write else []
     _show(found.to_json(), page, report, json=json, title=f"{run.name}: {found.method}")
-    _write(run, found.settings, write, page.headline)
+    write_recipe(run, found.settings, write, page.headline)
 
 
 def tune(
@@ -187,11 +198,11 @@ def tune(
             code="data.weights-unwritten",
             hint="leave out --mixture or --write",
         )
-    found = search(_what_if(run), quality=quality, trials=trials, mixture=mixture, seed=seed)
+    found = search(ask(run), quality=quality, trials=trials, mixture=mixture, seed=seed)
     page = StageReport()
     describe_tuning(found, page)
     _show(found.to_json(), page, report, json=json, title=f"{run.name}: tuned")
-    _write(run, found.settings, write, page.headline)
+    write_recipe(run, found.settings, write, page.headline)
 
 
 def sketch(
@@ -221,7 +232,7 @@ def sketch(
     from plait.data.study.privacy import private
 
     job = job_of(recipe, dataset)
-    secret = secret_file.read_text().strip()
+    secret = _secret(secret_file)
     with temporary() as quarantine:
         made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
         tell(quarantine.counts)
@@ -229,10 +240,14 @@ def sketch(
     out.parent.mkdir(parents=True, exist_ok=True)
     made.write(out)
     told = {"sketch": str(out), "bytes": out.stat().st_size, "rows": made.overall.rows, "epsilon": epsilon}
+    told["blur"] = made.privacy.blur if made.privacy else None
     if json:
         print_json(told)
         return
     typer.echo(f"{out}: {told['bytes']:,} bytes about {told['rows']:,} rows")
+    if made.privacy is not None:
+        share = 100 * made.privacy.blur / max(made.overall.rows, 1)
+        typer.echo(f"the noise moves ranks by about {made.privacy.blur:,.0f} rows ({share:.1f} %)")
 
 
 def agree(
@@ -302,7 +317,8 @@ def quality(
         typer.echo("warning: training did not come to rest: give more texts, or sides that differ more", err=True)
 
 
-def _what_if(run: Path) -> WhatIf:
+def ask(run: Path) -> WhatIf:
+    """The numbers of a study, ready to be asked."""
     from plait.data.curation import Summary
     from plait.data.plan import read_ops
     from plait.data.study.table import StatsTable
@@ -312,7 +328,8 @@ def _what_if(run: Path) -> WhatIf:
     return WhatIf.of_recipe(StatsTable.open(summary.folder / "lineage.parquet"), read_ops(summary.job.ops))
 
 
-def _write(run: Path, settings: dict[str, dict[str, float | int]], path: Path | None, headline: str) -> None:
+def write_recipe(run: Path, settings: Mapping[str, Mapping[str, Any]], path: Path | None, headline: str) -> None:
+    """Write the recipe of a run with other settings, if a file is named for it."""
     if path is None:
         return
     from plait.cli.data.suggested import with_settings
@@ -322,6 +339,31 @@ def _write(run: Path, settings: dict[str, dict[str, float | int]], path: Path | 
     job = with_settings(summary.job, settings, path, headline=headline)
     typer.echo(f"wrote {path}, which exports to {job.export}", err=True)
     typer.echo(f"Next:   plait data run {path}, then plait data diff {summary.folder} {job.folder}", err=True)
+
+
+def _secret(path: Path) -> str:
+    """What a file holds, blanks around it aside: text, or any bytes.
+
+    Raises:
+        UsageError: It is so short that whoever gets a sketch can try all secrets of its length.
+    """
+    from plait.data.study.keyed import check_secret
+    from plait.errors import UsageError
+
+    held = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
+    try:
+        secret = held.decode()
+    except UnicodeDecodeError:
+        secret = held.decode("latin-1")
+    check_secret(secret)
+    if len(held) < _SHORTEST_SECRET:
+        raise UsageError(
+            f"a secret of {len(held)} bytes can be guessed",
+            code="study.no-secret",
+            where=str(path),
+            hint="let one owner make it: openssl rand -hex 32 > key",
+        )
+    return secret
 
 
 def _labels(path: Path) -> dict[str, bool]:
