@@ -182,6 +182,9 @@ def test_exports_whose_names_hold_dots_have_folders_of_their_own(plait, tmp_path
     assert "dropped by words_num_filter" in plait("data", "why", "wiki.de.jsonl.gz", "short").out
     assert (tmp_path / "wiki.en.run").is_dir()
     assert (tmp_path / "wiki.de.run").is_dir()
+    # One may well curate shard by shard.
+    plait("data", "run", "r.yaml", "-o", "part-1-of-2.jsonl")
+    assert (tmp_path / "part-1-of-2.run").is_dir()
 
 
 def test_nothing_kept_is_a_file_without_rows(plait, tmp_path):

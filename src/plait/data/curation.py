@@ -37,7 +37,7 @@ from plait.data.batch import Batch
 from plait.data.blocks import Block as ChunkSource
 from plait.data.chunks import prune
 from plait.data.execute import Curated, OnProgress, execute
-from plait.data.exports import check_export, stats_path, write_shards, write_stats
+from plait.data.exports import check_export, run_folder, stats_path, whole_name, write_shards, write_stats
 from plait.data.juicer.recipe import JuicerRecipe
 from plait.data.lineage import lineage, lineage_schema, stats_of_kept
 from plait.data.names import STATS
@@ -134,7 +134,7 @@ class CurationJob:
     @property
     def folder(self) -> Path:
         """Where the explanation lies."""
-        return self.export.with_name(f"{self.export.name.split('.')[0]}.run")
+        return run_folder(self.export)
 
     @property
     def where(self) -> str:
@@ -210,9 +210,9 @@ class Summary:
         Raises:
             UsageError: There is none.
         """
-        beside = folder if folder.is_dir() else folder.with_name(f"{folder.name.split('.')[0]}.run")
-        path = beside / "summary.json"
-        if not path.exists():
+        places = [folder] if folder.is_dir() else [run_folder(folder), run_folder(whole_name(folder))]
+        path = next((p for place in places if (p := place / "summary.json").exists()), None)
+        if path is None:
             raise UsageError(
                 f"there is no curation at {folder}",
                 code="data.no-run",

@@ -22,8 +22,43 @@ from plait.data.read.sources import Source
 from plait.data.write import check_writable, lines_of, write_rows
 from plait.errors import UsageError
 
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
 _IN_THE_FOLDER = ("summary.json", "lineage.parquet", "recipe.yaml", "quarantine.jsonl")
 _PATTERN = frozenset("*?[")
+_SHARD = re.compile(r"-\d+-of-\d+$")
+
+
+def split_name(export: Path) -> tuple[str, str]:
+    """The name of an export and its suffix; dots before that are the name's own.
+
+    Example:
+        >>> split_name(Path("out/wiki.en.jsonl.zst")), split_name(Path("clean.parquet"))
+        (('wiki.en', '.jsonl.zst'), ('clean', '.parquet'))
+    """
+    count = 2 if export.suffix in _PACKED else 1
+    suffix = "".join(export.suffixes[-count:])
+    return export.name.removesuffix(suffix), suffix
+
+
+def run_folder(export: Path) -> Path:
+    """The folder that explains an export.
+
+    Example:
+        >>> run_folder(Path("wiki.en.jsonl")).name
+        'wiki.en.run'
+    """
+    return export.with_name(f"{split_name(export)[0]}.run")
+
+
+def whole_name(shard: Path) -> Path:
+    """What an export was called of which this is a shard; any other name as it is.
+
+    Example:
+        >>> whole_name(Path("clean-00-of-02.jsonl")).name, whole_name(Path("clean.jsonl")).name
+        ('clean.jsonl', 'clean.jsonl')
+    """
+    stem, suffix = split_name(shard)
+    return shard.with_name(_SHARD.sub("", stem) + suffix)
 
 
 def check_export(export: Path, folder: Path, sources: Sequence[Source], suffixes: Sequence[str]) -> None:
@@ -64,20 +99,20 @@ def write_shards(frames: Iterable[pl.DataFrame], export: Path, shard_bytes: int)
     Returns:
         The files in order. Those of an earlier run are gone.
     """
-    stem, _, suffix = export.name.partition(".")
+    stem, suffix = split_name(export)
     hidden = list[Path]()
     for number, parts in groupby(_numbered(frames, shard_bytes, export), lambda part: part[0]):
-        hidden.append(export.with_name(f".{stem}-{number}.partial.{suffix}"))
+        hidden.append(export.with_name(f".{stem}-{number}.partial{suffix}"))
         write_rows((frame for _, frame in parts), hidden[-1])
-    earlier = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{re.escape(suffix)}")
-    cut_off = re.compile(rf"\.+{re.escape(stem)}-\d+\.partial\.{re.escape(suffix)}(\.partial)?")
+    earlier = re.compile(rf"{re.escape(stem)}-\d+-of-\d+{re.escape(suffix)}")
+    cut_off = re.compile(rf"\.+{re.escape(stem)}-\d+\.partial{re.escape(suffix)}(\.partial)?")
     for path in export.parent.iterdir():
         if earlier.fullmatch(path.name) or (cut_off.fullmatch(path.name) and path not in hidden):
             path.unlink()
     digits = len(str(len(hidden))) + 1
     shards = list[Path]()
     for number, path in enumerate(hidden):
-        shards.append(export.with_name(f"{stem}-{number:0{digits}}-of-{len(hidden):0{digits}}.{suffix}"))
+        shards.append(export.with_name(f"{stem}-{number:0{digits}}-of-{len(hidden):0{digits}}{suffix}"))
         path.replace(shards[-1])
     return shards
 
@@ -89,7 +124,7 @@ def stats_path(export: Path) -> Path:
         >>> stats_path(Path("out/clean.parquet")).name
         'clean_stats.jsonl'
     """
-    return export.with_name(f"{export.name.partition('.')[0]}_stats.jsonl")
+    return export.with_name(f"{split_name(export)[0]}_stats.jsonl")
 
 
 def write_stats(frames: Iterable[pl.DataFrame], export: Path) -> None:
