@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gettext
 import gzip
+import json
 import random
 import re
 import sysconfig
@@ -95,6 +96,49 @@ def conversations(count: int = 300, *, seed: int = 7) -> list[dict[str, Any]]:
             "usage": usage(),
             "response_metadata": {"usage": usage()},
             "__dj__meta__": {"agent_tool_types": rng.choices(tools, k=rng.randrange(9))},
+        }
+        for number in range(count)
+    ]
+
+
+def sessions(count: int = 600, *, seed: int = 7) -> list[dict[str, Any]]:
+    """What operations have found out about agents' sessions: counts of tools, marks, verdicts, moods."""
+    rng = random.Random(seed)
+    lengths, words = [0, 5, 19, 20, 21, 79, 80, 200], ["calm", "Angry", "负面情绪", "unhappy user"]
+    verdicts = ["dialog_coreference", "dialog_proactivity", "agent_trace_coherence"]
+
+    def some(*values: Any) -> Any:
+        return rng.choice([None, *values])
+
+    def record() -> Any:
+        said = rng.choice([["discard"], ["Keep"], ["review", "discard"], [], "discard", '"discard" ', None])
+        return rng.choice([json.dumps({"recommendation": said}), "not JSON", "", json.dumps([1])])
+
+    def verdict() -> Any:
+        return some({"score": some(1.0, 2.0, 2.5, 5.0), "reason": "r", "eval_kind": "dialog_turn"})
+
+    def stats() -> dict[str, Any]:
+        marks = {f"llm_{name}_score": some(0.2, 0.24, 0.28, 0.3, 0.9) for name in ("analysis", "quality", "difficulty")}
+        records = {f"llm_{name}_record": record() for name in ("analysis", "quality")}
+        return {**marks, **records, "perplexity": some(10.0, 500.0, 800.0, 900.5)}
+
+    return [
+        {
+            "number": number,
+            "text": "",
+            "query": some("q" * rng.choice(lengths), f"  {'q' * 79} "),
+            "response": some("r" * rng.choice(lengths)),
+            "__dj__stats__": stats(),
+            "__dj__meta__": {
+                "tool_fail_count": some(0, 1, 2, 3),
+                "tool_success_count": some(0, 1, 2),
+                "tool_success_ratio": some(0.0, 0.4, 0.499, 0.5, 1.0),
+                "total_tokens": some(10, 1000, 5000),
+                "agent_total_cost_time_ms": some(10, 1000),
+                "agent_request_model": some("", "small", " large "),
+                "dialog_sentiment_labels": some([], *([word] for word in words), ["calm"] * 7 + ["angry"]),
+                **{name: verdict() for name in verdicts},
+            },
         }
         for number in range(count)
     ]

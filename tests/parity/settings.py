@@ -161,6 +161,41 @@ OF_CONVERSATIONS: dict[str, list[Settings]] = {
 }
 """The same for operations on agents' messages."""
 
+OF_SESSIONS: dict[str, list[Settings]] = {
+    "agent_bad_case_signal_mapper": [
+        {},
+        {
+            "max_total_tokens": 999,
+            "max_latency_ms": 10,
+            "signal_on_high_perplexity": True,
+            "min_tool_fail_count_for_signal": 2,
+        },
+        {
+            "signal_on_negative_sentiment_hint": True,
+            "signal_hard_query_poor_reply": True,
+            "hard_query_difficulty_min": 0.3,
+        },
+        {"llm_analysis_discard_must_be_strict": False, "llm_text_quality_discard_must_be_strict": False},
+        {"high_precision_on_tool_fail_alone": False, "min_medium_signals_for_watchlist": 3},
+        {"auto_calibrate_thresholds": True, "calibration_json_path": "THRESHOLDS"},
+        {
+            "auto_calibrate_thresholds": True,
+            "calibration_json_path": "THRESHOLDS",
+            "calibration_manual_overrides_auto": False,
+            "max_total_tokens": 1,
+            "signal_on_high_perplexity": True,
+        },
+        {
+            "auto_calibrate_thresholds": True,
+            "calibration_json_path": "THRESHOLDS",
+            "auto_enable_perplexity_from_calibration": False,
+            "max_latency_ms": 5,
+            "min_dialog_quality_low_axes_for_signal": 2,
+        },
+    ],
+}
+"""The same for operations on what is known of agents' sessions."""
+
 LEFT_OUT: dict[str, str] = {
     "document_minhash_deduplicator_with_uid": "document_minhash_deduplicator by another name",
     "ray_bts_minhash_cpp_deduplicator": "document_minhash_deduplicator by another name; the peer's needs Ray",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from parity import compare, corpus
 from parity.exceptions import DIFFERENCES, Difference
 from parity.peer import Peer
-from parity.settings import LEFT_OUT, OF_CONVERSATIONS, SETTINGS, Settings
+from parity.settings import LEFT_OUT, OF_CONVERSATIONS, OF_SESSIONS, SETTINGS, Settings
 from plait.core.catalog import load
 from plait.data.catalog import OPS
 from plait.data.op import Filter, Mapper, Op
@@ -20,9 +22,8 @@ pytestmark = pytest.mark.parity
 
 def test_every_operation_of_both_is_compared(data_juicer: Peer) -> None:
     shared = OPS.keys() & data_juicer.names()
-    kinds = {
-        name: load(OPS[name].path) for name in shared - SETTINGS.keys() - OF_CONVERSATIONS.keys() - LEFT_OUT.keys()
-    }
+    tried = {*SETTINGS, *OF_CONVERSATIONS, *OF_SESSIONS}
+    kinds = {name: load(OPS[name].path) for name in shared - tried - LEFT_OUT.keys()}
     models = {
         n for n, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Op) and _needs_a_model(kind)
     }
@@ -41,6 +42,16 @@ def test_same_answers(name: str, rows: list[dict[str, Any]], data_juicer: Peer, 
 @pytest.mark.parametrize("name", OF_CONVERSATIONS)
 def test_same_answers_on_conversations(name: str, data_juicer: Peer, words_folder: str) -> None:
     _same_answers(name, OF_CONVERSATIONS[name], corpus.conversations(), data_juicer, words_folder, given=True)
+
+
+@pytest.mark.parametrize("name", OF_SESSIONS)
+def test_same_answers_on_sessions(name: str, data_juicer: Peer, words_folder: str, tmp_path: Path) -> None:
+    thresholds = tmp_path / "thresholds.json"
+    of_all = {"max_total_tokens": 900, "max_latency_ms": 500, "perplexity_high_threshold": 400}
+    thresholds.write_text(json.dumps({"default": of_all, "by_request_model": {"small": {"max_total_tokens": 5}}}))
+    for settings in OF_SESSIONS[name]:
+        chosen = {key: str(thresholds) if value == "THRESHOLDS" else value for key, value in settings.items()}
+        _same_answers(name, [chosen], corpus.sessions(), data_juicer, words_folder, given=True)
 
 
 def _same_answers(

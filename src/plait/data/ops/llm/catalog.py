@@ -5,6 +5,11 @@ from __future__ import annotations
 from plait.core.catalog import Entry
 
 OPS: dict[str, Entry] = {
+    "agent_bad_case_signal_mapper": Entry(
+        "plait.data.ops.llm.signals:AgentBadCaseSignalMapper",
+        "Lists signs that a session of an agent went wrong, and sorts it into a tier. Asks no model.",
+        "data",
+    ),
     "agent_insight_llm_mapper": Entry(
         "plait.data.ops.llm.agents:AgentInsightLlmMapper",
         "Writes a short case report of one session from what other operations found out about it.",
