@@ -70,7 +70,7 @@ def test_documents_lineage_and_counts_add_up(tmp_path: Path, documents: Path) ->
     ]
     assert context.quarantine.counts == {"not JSON": 1, 'missing field "text"': 1, "id was seen before": 1}
     assert len(lineage) + context.quarantine.total == 25
-    assert context.report.headline == "kept 20 of 22 documents"
+    assert context.report.headline == "kept 20 of 22 documents (90.9 %)"
     assert context.report.facts["records quarantined"] == 3
 
 
@@ -210,3 +210,8 @@ def test_pythons_documentation_on_both_engines(tmp_path: Path) -> None:
     groups = kept["group"].value_counts().to_pylist()
     assert len(groups) == 4
     assert min(g["counts"] for g in groups) > 400
+
+
+def test_operations_that_make_no_documents_are_refused_before_any_work() -> None:
+    with pytest.raises(UsageError, match="naive_grouper makes rows that are no documents"):
+        Curate(ops=("naive_grouper",)).checkable()

@@ -22,10 +22,11 @@ from plait.core.stage import InputPath, Stage, StageContext
 from plait.data.blocks import TableBlock
 from plait.data.execute import Curated, execute
 from plait.data.lineage import lineage, lineage_schema
+from plait.data.op import Reducer
 from plait.data.plan import read_ops
 from plait.data.report import describe
 from plait.data.sources import python_documents
-from plait.errors import DataError
+from plait.errors import DataError, UsageError
 from plait.records import DOCUMENT
 
 _DOCS_PER_CHUNK = 2_000
@@ -73,9 +74,15 @@ class Curate(Stage):
     """Stop if more than this share of the records is bad."""
 
     def checkable(self) -> None:
-        """Raises UsageError for a wrong operation or setting of one, MissingExtra without polars."""
+        """Raises UsageError for a wrong operation or setting, or one that makes no documents; MissingExtra."""
         check_installed("polars", extra="data", feature="data.curate")
-        read_ops(self.ops)
+        for name, op in read_ops(self.ops):
+            if isinstance(op, Reducer):
+                raise UsageError(
+                    f"{name} makes rows that are no documents",
+                    code="data.no-documents",
+                    hint="leave it out here; `plait data run` takes it",
+                )
 
     def fingerprint(self) -> Mapping[str, str]:
         """Also the code of the operations, and the Python whose documentation is read."""
