@@ -62,13 +62,14 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, object]):
 
 class Points(NamedTuple):
     ids: list[int]
+    word_ids: list[int | None]
 
 
 class Letters:
     """A tokenizer with a token for each character."""
 
     def encode(self, sequence: str, /) -> Points:
-        return Points([ord(c) for c in sequence])
+        return Points([ord(c) for c in sequence], list(range(len(sequence))))
 
     def decode(self, ids: Sequence[int], /) -> str:
         return "".join(map(chr, ids))
@@ -78,6 +79,24 @@ def test_tokens_are_cut_as_characters_are():
     for text, most, pattern, overlap in [("ab cdefgh", 4, " ", 1), ("abcdefg", 4, None, 1), ("ab", 4, " ", 0)]:
         by_character = TextChunkMapper(max_len=most, split_pattern=pattern, overlap_len=overlap).rewrite_texts([text])
         assert list(cut_tokens(text, Letters(), most, pattern, overlap)) == by_character
+
+
+class Counting(Letters):
+    """The same, which counts what it encodes."""
+
+    encoded = 0
+
+    def encode(self, sequence: str, /) -> Points:
+        self.encoded += len(sequence)
+        return super().encode(sequence)
+
+
+@pytest.mark.parametrize("pattern", [r"\.", "-"])
+def test_long_texts_are_encoded_part_by_part(pattern: str):
+    codec, text = Counting(), "a sentence of some words. " * 4_000
+    pieces = list(cut_tokens(text, codec, 100, pattern, 0))
+    assert pieces == TextChunkMapper(max_len=100, split_pattern=pattern).rewrite_texts([text])
+    assert codec.encoded < 25 * len(text)
 
 
 def test_patterns_replace_in_turn():
