@@ -170,7 +170,11 @@ def cli_page() -> str:
         "agree",
         "quality",
     ]
-    verbs += [["data", verb] for verb in data] + [["data", "index", verb] for verb in ("add", "find", "show")]
+    verbs += (
+        [["data", verb] for verb in data]
+        + [["data", "joint", verb] for verb in ("keys", "plan", "apply")]
+        + [["data", "index", verb] for verb in ("add", "find", "show")]
+    )
     verbs += [["align", verb] for verb in ("train", "score", "doctor", "bench-noise", "calibrate")]
     lines = ["# Command line", ""]
     for verb in verbs:

@@ -19,6 +19,7 @@ from page_corpus import KEPT, RECIPE, ROWS, corpus, sentences, write_lines
     [
         *("run", "explain", "ops", "why", "diff", "sample", "analyze", "suggest", "tune", "sketch", "agree", "quality"),
         "what-if",
+        *("joint keys", "joint plan", "joint apply"),
         *("index", "index add", "index find", "index show"),
     ],
 )
@@ -510,6 +511,45 @@ def test_owners_agree_from_sketches(plait, tmp_path):
     told = plait(*arguments, "key", "--epsilon", "5", "--json").json
     assert told["bytes"] == (tmp_path / "x.sketch").stat().st_size
     assert told["epsilon"] == 5
+
+
+def test_owners_drop_what_they_share(plait, tmp_path):
+    (tmp_path / "key").write_text("a secret that both know")
+    rows = corpus()
+    shared = len({row["text"].strip() for row in rows[30:50]} & {row["text"].strip() for row in rows[:50]})
+    owners = {"../north": rows[:50], "south": rows[30:]}
+    for owner, own in owners.items():
+        write_lines(tmp_path / f"{owner[-5:]}.jsonl", own)
+        where = ("-d", f"{owner[-5:]}.jsonl", "--owner", owner, "--secret-file", "key", "-o", f"{owner[-5:]}.keys")
+        assert f"{len(own)} rows" in plait("data", "joint", "keys", "r.yaml", *where).out
+        assert not any(row["text"][:20].encode() in (tmp_path / f"{owner[-5:]}.keys").read_bytes() for row in own)
+    told = plait("data", "joint", "plan", "north.keys", "south.keys", "-o", "plan", "--json").json
+    assert told["across"] >= shared > 0
+    assert {path.name for path in (tmp_path / "plan").iterdir()} == {"north.json", "south.json"}
+    left = list[str]()
+    for owner, own in owners.items():
+        name = owner[-5:]
+        arguments = (
+            "data",
+            "joint",
+            "apply",
+            "r.yaml",
+            f"plan/{name}.json",
+            "-d",
+            f"{name}.jsonl",
+            "-o",
+            f"{name}2.jsonl",
+        )
+        assert f"kept {len(own) - told['owners'][owner]['drops']} of {len(own)}" in plait(*arguments).out
+        kept = [json.loads(line) for line in (tmp_path / f"{name}2.jsonl").read_text().splitlines()]
+        assert all(row in own for row in kept)
+        left += [row["text"].strip() for row in kept]
+    assert len(left) == len(set(left))
+    wrong = plait("data", "joint", "apply", "r.yaml", "plan/north.json", "-d", "south.jsonl", "-o", "x.jsonl", ok=1)
+    assert "the plan is of 50 rows" in wrong.err
+    assert not (tmp_path / "x.jsonl").exists()
+    (tmp_path / "no.json").write_text("[]")
+    assert "no part of a plan" in plait("data", "joint", "apply", "r.yaml", "no.json", "-o", "x.jsonl", ok=1).err
 
 
 def test_quality_learns_and_is_measured_on_held_out_texts(plait, tmp_path):

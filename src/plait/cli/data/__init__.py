@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from plait.cli.data import curate, index, look, study, what_if
+from plait.cli.data import curate, index, joint, look, study, what_if
 
 _FIRST_STEPS = """**Examples**, in the order of a first day
 
@@ -30,5 +30,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for part in (curate, look, what_if, study, index):
+for part in (curate, look, what_if, study, joint, index):
     part.register(app)

@@ -232,7 +232,7 @@ def sketch(
     from plait.data.study.privacy import private
 
     job = job_of(recipe, dataset)
-    secret = _secret(secret_file)
+    secret = secret_of(secret_file)
     with temporary() as quarantine:
         made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
         tell(quarantine.counts)
@@ -265,7 +265,8 @@ def agree(
     """Agree on thresholds for all owners from their sketches, and say how much they share.
 
     Owners send their sketches here, the recipe with its bounds goes back to them, and each runs it at home: no text
-    moves. This needs neither the texts nor the secret, and the order of the sketches does not matter.
+    moves. This needs neither the texts nor the secret, and the order of the sketches does not matter. Texts that
+    several owners have are dropped with `plait data joint`.
     """
     from plait.cli.data.curate import job_of
     from plait.cli.data.suggested import recipe_with_settings, refuse_existing
@@ -341,7 +342,7 @@ def write_recipe(run: Path, settings: Mapping[str, Mapping[str, Any]], path: Pat
     typer.echo(f"Next:   plait data run {path}, then plait data diff {summary.folder} {job.folder}", err=True)
 
 
-def _secret(path: Path) -> str:
+def secret_of(path: Path) -> str:
     """What a file holds, blanks around it aside: text, or any bytes.
 
     Raises:

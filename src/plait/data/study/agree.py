@@ -302,5 +302,7 @@ def _warnings(filters: Sequence[AgreedFilter], shared: Sequence[Shared]) -> list
     for pair in shared:
         if pair.texts >= 1:
             count = f"{pair.texts:,.0f}"
-            found.append(f"{pair.first} and {pair.second} share about {count} texts: plan a joint deduplication")
+            found.append(
+                f"{pair.first} and {pair.second} share about {count} texts: `plait data joint` plans who keeps each"
+            )
     return found
