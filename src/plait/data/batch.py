@@ -87,8 +87,18 @@ class Batch:
         return series
 
     def text(self, name: str = "text") -> pl.Series:
-        """A field of texts; null counts as empty."""
+        """A field of texts; null counts as empty.
+
+        Raises:
+            DataError: There is no such field, or it holds something else.
+        """
         series = self.column(name)
+        if not isinstance(series.dtype, pl.String | pl.Null):
+            raise DataError(
+                f'field "{name}" holds {series.dtype}, not texts',
+                code="data.wrong-type",
+                hint="name the field of the texts: text_keys in a recipe, text_key of an operation",
+            )
         return series.fill_null("") if series.null_count() else series
 
     def shared(self, key: object, compute: Callable[[], T]) -> T:

@@ -194,6 +194,15 @@ def test_lines_longer_than_all_that_is_sampled_of_others(tmp_path, quarantine, n
     assert quarantine.total == 0
 
 
+def test_columns_of_compressed_lines_are_learned_whatever_the_longest_line_is(tmp_path, quarantine):
+    rows = records(40)
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(data))
+    shorter = [row for row in rows if len(json.dumps(row)) <= 60]
+    assert rows_of(tmp_path / "a.jsonl.gz", quarantine, max_line_bytes=60) == shorter
+    assert quarantine.counts == {"line longer than 60 bytes": len(rows) - len(shorter)}
+
+
 def test_objects_without_keys_are_values_like_others(tmp_path, quarantine):
     rows = [{"id": "1", "meta": {}}, {"id": "2", "meta": None}, {"id": "3", "meta": {}}]
     assert rows_of(write(tmp_path / "a.jsonl", rows), quarantine) == rows

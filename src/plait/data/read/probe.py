@@ -57,17 +57,20 @@ def _spots(file: File, max_line_bytes: int) -> Iterator[bytes]:
 
 def stream_schema(file: File, max_line_bytes: int) -> pa.Schema:
     """The columns of a compressed JSON Lines file, from its head: as much of it as it takes to find a record."""
-    held, size, seen = list[bytes](), 0, 0
+    held, size, seen, ends = list[bytes](), 0, 0, False
     for piece in unpacked(file):
         held.append(piece)
         size += len(piece)
         seen += len(piece)
-        if size >= _HEAD_BYTES and b"\n" in piece:
+        ends |= b"\n" in piece
+        if size < _HEAD_BYTES:
+            continue
+        if ends:
             data = b"".join(held)
             cut = data.rfind(b"\n") + 1
             if records := sample_records(data[:cut]):
                 return schema_of(records)
-            held, size = [data[cut:]], len(data) - cut
+            held, size, ends = [data[cut:]], len(data) - cut, False
         elif size > max_line_bytes:
             held, size = [], 0  # the rest of this line will be no record either
         if seen > _HEAD_BYTES + _LONGEST_LINES * max_line_bytes:
