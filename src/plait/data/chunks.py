@@ -30,6 +30,7 @@ import pyarrow as pa
 
 from plait.core.folder import write_json
 from plait.data.visit import Spent, Visit
+from plait.errors import DataError, nearest
 
 REMEMBERED = 2
 """Runs of unequal settings whose results are kept: going to and fro between two costs nothing, disk stays bounded."""
@@ -69,11 +70,27 @@ class Chunk:
         return _read(self.folder / _ROWS)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """One column of the rows kept, mapped from the file; the others are not read."""
+        """One column of the rows kept, mapped from the file; the others are not read. A dot leads into a struct.
+
+        Raises:
+            DataError: There is no such field.
+        """
         with pa.memory_map(str(self.folder / _ROWS)) as source, pa.ipc.open_file(source) as file:
-            at = file.schema.get_field_index(name)
+            fields = file.schema.names
+            first, *rest = [name] if name in fields else name.split(".")
+            if first not in fields:
+                known = [field for field in fields if not field.startswith("__")]
+                raise DataError(f'there is no field "{name}"', code="data.missing-field", hint=nearest(first, known))
+            at = fields.index(first)
             arrays = [file.get_batch(i).column(at) for i in range(file.num_record_batches)]
-            return pa.chunked_array(arrays, file.schema.field(at).type)
+            column = pa.chunked_array(arrays, file.schema.field(at).type)
+        for part in rest:
+            import pyarrow.compute as pc
+
+            if not pa.types.is_struct(column.type) or column.type.get_field_index(part) < 0:
+                raise DataError(f'there is no field "{name}"', code="data.missing-field")
+            column = pc.call_function("struct_field", [column], pc.StructFieldOptions([part]))
+        return column
 
     def fates(self) -> pl.DataFrame:
         """What became of every row that came in; see `plait.data.visit.Visit`."""

@@ -353,7 +353,8 @@ def _prefix(before: str, one: Pass, states: Mapping[int, Path], *, study: bool) 
 
 def _files(op: Op) -> dict[str, object]:
     """The content of files, and what is in folders, that an operation's settings name."""
-    named = [Path(value) for _, value in op if isinstance(value, str | Path) and 0 < len(str(value)) < _LONGEST_PATH]
+    values = [one for _, value in op for one in (value if isinstance(value, tuple | list) else [value])]
+    named = [Path(value) for value in values if isinstance(value, str | Path) and 0 < len(str(value)) < _LONGEST_PATH]
     found: dict[str, object] = {str(path): hash_path(path) for path in named if path.is_file()}
     for folder in (path for path in named if path.is_dir()):
         # Models are large: their names, sizes and times of change must do.

@@ -186,7 +186,10 @@ def test_the_operation_sees_an_index_that_has_grown(tmp_path: Path) -> None:
 def test_the_operation_cannot_find_what_the_index_does_not(tmp_path: Path) -> None:
     Index.create(tmp_path, threshold=0.7)
     with pytest.raises(UsageError, match="nothing below"):
-        IndexDeduplicator(path=tmp_path, jaccard_threshold=0.5).measure(batch([TEXT]))
+        IndexDeduplicator(path=tmp_path, jaccard_threshold=0.5).ready()
+    IndexDeduplicator(path=tmp_path, jaccard_threshold=0.7).ready()
+    with pytest.raises(DataError, match="no index"):
+        IndexDeduplicator(path=tmp_path / "none").ready()
 
 
 def test_the_operation_drops_what_older_releases_hold(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,8 @@ from plait.errors import DataError
 
 NOWHERE = -1
 """The number of no text."""
+_PAIRS_AT_ONCE = 1 << 21
+"""N-grams of documents times evaluation texts that have them, or those of one document."""
 
 
 @dataclass(frozen=True)
@@ -82,33 +85,70 @@ class Passages:
             at, document = _hits(hashes, starts, _filled(ascending(grams)))
             first = np.searchsorted(grams, hashes[at], side="left")
             counts = np.searchsorted(grams, hashes[at], side="right") - first
-            # Every evaluation text that has the n-gram; the same n-gram counts once per document.
-            place = np.repeat(first - starts_of(counts)[:-1], counts) + np.arange(counts.sum())
-            once = ascending(np.repeat(document, counts) * len(grams) + place)
-            pairs = once // len(grams) * len(self.total) + owner[once % len(grams)]
-            pairs, shared = np.unique(pairs, return_counts=True)
-            row, text = np.divmod(pairs, len(self.total))
-            own = shared / self.total[text]
-            order = np.lexsort((text, -own, row))
-            best = order[np.unique(row[order], return_index=True)[1]]
-            row, text, own = row[best], text[best], own[best]
-            better = (own > share[row]) | ((own == share[row]) & (text < which[row]))
-            share[row[better]], which[row[better]] = own[better], text[better]
+            for some in _slices(document, counts):
+                row, text, own = self._largest(document[some], first[some], counts[some], owner)
+                better = (own > share[row]) | ((own == share[row]) & (text < which[row]))
+                share[row[better]], which[row[better]] = own[better], text[better]
         return share, which
+
+    def _largest(
+        self, document: np.ndarray, first: np.ndarray, counts: np.ndarray, owner: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each document with an n-gram, the evaluation text of which it has the largest share, and that share."""
+        # Every evaluation text that has the n-gram; the same n-gram counts once per document.
+        place = np.repeat(first - starts_of(counts)[:-1], counts) + np.arange(counts.sum())
+        once = ascending(np.repeat(document, counts) * len(owner) + place)
+        pairs = once // len(owner) * len(self.total) + owner[once % len(owner)]
+        pairs, shared = np.unique(pairs, return_counts=True)
+        row, text = np.divmod(pairs, len(self.total))
+        own = shared / self.total[text]
+        order = np.lexsort((text, -own, row))
+        best = order[np.unique(row[order], return_index=True)[1]]
+        return row[best], text[best], own[best]
+
+
+def _slices(document: np.ndarray, counts: np.ndarray) -> Iterator[slice]:
+    """N-grams found, some at a time, with all of a document together.
+
+    An n-gram of a prompt stands in every text of an evaluation set and, with the prompt, in every document: pairs of
+    all with all.
+    """
+    edges = np.append(np.unique(document, return_index=True)[1], len(document))
+    total = starts_of(counts)[edges]
+    begin = 0
+    while begin < len(edges) - 1:
+        end = int(np.searchsorted(total, total[begin] + _PAIRS_AT_ONCE, side="right")) - 1
+        end = max(end, begin + 1)
+        yield slice(int(edges[begin]), int(edges[end]))
+        begin = end
+
+
+def changed(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    """When each file was changed, and its size.
+
+    Raises:
+        DataError: A file is not there.
+    """
+    try:
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in files))
+    except FileNotFoundError as error:
+        raise _missing(error.filename) from error
+
+
+def _missing(path: Path | str) -> DataError:
+    return DataError(f"there is no evaluation set {path}", code="data.no-evaluation-set", hint="check its path")
 
 
 def _texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, str]]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError as error:
-        raise DataError(
-            f"there is no evaluation set {path}", code="data.no-evaluation-set", hint="check its path"
-        ) from error
+        raise _missing(path) from error
     some = False
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        record = json.loads(line)
+        record = _record(path, number, line)
         for text in (record.get(name) for name in fields):
             if isinstance(text, str):
                 some = True
@@ -119,6 +159,21 @@ def _texts(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, str]]:
             code="data.missing-field",
             hint="name the fields of the evaluation texts: eval_keys: [question, answer]",
         )
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:  # also of bytes that are no UTF-8
+        record = error
+    if not isinstance(record, dict):
+        raise DataError(
+            "not a JSON object" if not isinstance(record, ValueError) else f"not JSON: {record}",
+            code="data.bad-evaluation-set",
+            where=f"{path}:{number}",
+            hint="evaluation sets are files of JSON lines, each an object with the fields that eval_keys names",
+        )
+    return record
 
 
 @compiled

@@ -73,3 +73,37 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         DecontaminationFilter(path=(tmp_path / "none.jsonl",)).passages()
     with pytest.raises(DataError, match="no record"):
         DecontaminationFilter(path=(write(tmp_path, ["a"], key="question"),)).passages()
+
+
+@pytest.mark.parametrize("line", [b'{"text": "cut', b"[1]", b'{"text": "\xff"}'])
+def test_a_bad_line_is_told_with_its_place(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_bytes(b'{"text": "one two three four five six seven eight"}\n' + line + b"\n")
+    with pytest.raises(DataError, match="not") as error:
+        DecontaminationFilter(path=(path,)).ready()
+    assert error.value.where == f"{path}:2"
+
+
+def test_a_set_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    passage = "a passage of eight words and some more words"
+    op = DecontaminationFilter(path=(write(tmp_path, [passage]),))
+    documents = Batch.of_texts([passage])
+    assert op.measure(documents)["contamination"].tolist() == [1.0]
+    write(tmp_path, ["another passage that has eight words or a few more"])
+    assert op.measure(documents)["contamination"].tolist() == [0.0]
+
+
+def test_a_prompt_in_every_text_and_document_is_counted_some_documents_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "answer the following question with one of the letters a b c or d and nothing else"
+    path = write(tmp_path, [f"{prompt} number {i} is {i * i}" for i in range(40)])
+    documents = Batch.of_texts([f"{prompt} number {i} is {i * i} and so on" for i in range(0, 60, 2)] + ["other"])
+    whole = DecontaminationFilter(path=(path,)).measure(documents)
+    assert whole["contamination"].tolist()[:20] == [1.0] * 20
+    assert whole["contaminated_by"].to_list()[:2] == ["set.jsonl:1", "set.jsonl:3"]
+    for at_once in (1, 500):
+        monkeypatch.setattr("plait.data.dedup.contamination._PAIRS_AT_ONCE", at_once)
+        parts = DecontaminationFilter(path=(path,)).measure(documents)
+        assert parts["contamination"].tolist() == whole["contamination"].tolist()
+        assert parts["contaminated_by"].equals(whole["contaminated_by"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from plait.data.op import Decision
 from plait.data.ops.duplicates.documents import DocumentDeduplicator
 from plait.data.ops.duplicates.keeping import KeepOne
 from plait.data.ops.duplicates.minhash import DocumentMinhashDeduplicator
+from plait.errors import DataError
 
 WORDS = [f"w{i}" for i in range(30)]
 documents = st.lists(st.lists(st.sampled_from(WORDS[:6]), max_size=14).map(" ".join), max_size=14)
@@ -71,6 +73,19 @@ def test_which_one_stays() -> None:
     assert (found.position.tolist(), found.survivor.tolist()) == ([0, 1], [2, 2])
     with pytest.raises(ValidationError, match="score_key"):
         DocumentDeduplicator(keep="best")
+
+
+@pytest.mark.parametrize(("scores", "kept"), [([9, 10], 1), ([True, False], 0), ([date(2026, 5, 1), None], 0)])
+def test_scores_are_numbers_or_dates(scores: list[object], kept: int) -> None:
+    found = decide(DocumentDeduplicator(keep="best", score_key="score"), text=["a", "a"], score=scores)
+    assert found.survivor.tolist() == [kept]
+
+
+@pytest.mark.parametrize("scores", [["9", "10"], [[9], [10]]])
+def test_scores_that_are_no_numbers_are_refused(scores: list[object]) -> None:
+    """As text, "9" comes after "10"."""
+    with pytest.raises(DataError, match="the scores in score are"):
+        decide(DocumentDeduplicator(keep="best", score_key="score"), text=["a", "a"], score=scores)
 
 
 # ---- near ---------------------------------------------------------------------------------------------------------

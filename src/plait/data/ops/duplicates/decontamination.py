@@ -52,14 +52,22 @@ class DecontaminationFilter(Filter):
     action: Literal["drop", "flag"] = "drop"
     """Drop contaminated documents, or keep them with the stats that tell by what."""
 
-    def passages(self) -> Passages:
-        """The n-grams of the evaluation sets, read once per process."""
-        from plait.data.dedup.contamination import Passages
+    def ready(self) -> None:
+        """Reads the evaluation sets."""
+        self.passages()
 
-        return session(
-            self,
-            lambda: Passages.read(self.path, self.eval_keys, self.ngram, self.min_words, self.tokenization),
-        )
+    def passages(self) -> Passages:
+        """The n-grams of the evaluation sets, read once per process, and again when a file has changed."""
+        from plait.data.dedup.contamination import Passages, changed
+
+        held = session(self, dict[tuple[tuple[int, int], ...], Passages])
+        now = changed(self.path)
+        found = held.get(now)
+        if found is None:
+            found = Passages.read(self.path, self.eval_keys, self.ngram, self.min_words, self.tokenization)
+            held.clear()
+            held[now] = found
+        return found
 
     def measure(self, batch: Batch) -> Columns:
         """The largest contamination, and the evaluation text (``file:line``) it is by."""

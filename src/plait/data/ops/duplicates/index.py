@@ -42,12 +42,11 @@ class IndexDeduplicator(Filter):
     jaccard_threshold: float | None = Field(default=None, gt=0, le=1)
     """Least share of shingles in common, 0 to 1; the index's own if not given, and not below that."""
 
-    def measure(self, batch: Batch) -> Columns:
-        """The most similar document of the index: its similarity (0 if none is near), its release, its id."""
-        from plait.data.dedup.index import Latest
+    def ready(self) -> None:
+        """Looks for the index, and whether it finds what is asked."""
+        from plait.data.dedup.manifest import Manifest
 
-        index = session(self, lambda: Latest(self.path)).index()
-        least = index.settings.threshold
+        least = Manifest.read(self.path).settings.threshold
         if self.jaccard_threshold is not None and self.jaccard_threshold < least:
             raise UsageError(
                 f"jaccard_threshold is {self.jaccard_threshold}, but the index finds nothing below {least}",
@@ -55,6 +54,12 @@ class IndexDeduplicator(Filter):
                 where=str(self.path),
                 hint="leave jaccard_threshold out, or make another index with a lower --threshold",
             )
+
+    def measure(self, batch: Batch) -> Columns:
+        """The most similar document of the index: its similarity (0 if none is near), its release, its id."""
+        from plait.data.dedup.index import Latest
+
+        index = session(self, lambda: Latest(self.path)).index()
         best = index.nearest(batch, text_key=self.text_key, before=self.before)
         rows = pl.DataFrame({"row": np.arange(len(batch))})
         found = rows.join(best, on="row", how="left", maintain_order="left")

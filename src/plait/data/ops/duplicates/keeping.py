@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import model_validator
 
 from plait.data.op import Deduplicator
+from plait.errors import DataError
 
 if TYPE_CHECKING:
     from plait.data.op import Rows
@@ -23,7 +24,7 @@ class KeepOne(Deduplicator):
     """Which row stays: the first of the input, the one with the lowest ``id`` (then the order of the input does not
     matter), or the one with the highest ``score_key``."""
     score_key: str | None = None
-    """Field of the score for ``keep: best``; a row without one comes last."""
+    """Field of the score for ``keep: best``, numbers or dates; a row without one comes last."""
 
     @model_validator(mode="after")
     def _scored(self) -> Self:
@@ -36,8 +37,8 @@ class KeepOne(Deduplicator):
         if self.keep == "first":
             return positions
         values = rows.fetch("id" if self.keep == "lowest_id" else self.score_key or "", positions)
-        if values.dtype.is_float():
-            values = values.fill_nan(None)
+        if self.keep == "best":
+            values = _ordered(values.alias(self.score_key or ""))
         frame = pl.DataFrame({"value": values, "position": positions})
         best = self.keep == "best"
         return frame.sort("value", "position", descending=[best, False], nulls_last=True)["position"].to_numpy()
@@ -58,3 +59,16 @@ class KeepOne(Deduplicator):
         best = preferred[first[number]]
         dropped = preferred != best
         return preferred[dropped], best[dropped], sizes
+
+
+def _ordered(scores: pl.Series) -> pl.Series:
+    """Scores in an order that means something: "10" as text comes before "9"."""
+    kind = scores.dtype
+    if not (kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean or kind == pl.Null):
+        shown = scores.drop_nulls().head(1).to_list()
+        raise DataError(
+            f"the scores in {scores.name} are {kind}{f' ({shown[0]!r})' if shown else ''}, not numbers",
+            code="data.no-score",
+            hint="name a field of numbers as score_key",
+        )
+    return scores.fill_nan(None) if kind.is_float() else scores
