@@ -81,6 +81,7 @@ def here(tmp_path, monkeypatch):
         ("data/out.jsonl", "data/*.jsonl", (), "lies in what is read"),
         ("out.jsonl", "out.run/lineage.parquet", (), "the file to write is the one to read"),
         ("data", "link.jsonl", (), "no writer"),
+        ("s3://bucket/out.jsonl", "link.jsonl", (), "an address is read, but not written to"),
         ("file/out.jsonl", "link.jsonl", (), "file/out.run cannot be made: Not a directory"),
     ],
 )  # fmt: skip

@@ -25,6 +25,7 @@ from plait.errors import UsageError
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 _IN_THE_FOLDER = ("summary.json", "lineage.parquet", "recipe.yaml", "quarantine.jsonl")
 _PATTERN = frozenset("*?[")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # what Path leaves of s3://bucket
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
@@ -74,6 +75,13 @@ def check_export(export: Path, folder: Path, sources: Sequence[Source], suffixes
         UsageError: There is no writer for the suffix, something is in the way, or this run or the next would read
             what this one writes.
     """
+    if _SCHEME.fullmatch(export.parts[0] if export.parts else ""):
+        raise UsageError(
+            "an address is read, but not written to",
+            code="data.export-refused",
+            where=str(export),
+            hint="export to a file here, and copy it there afterwards",
+        )
     check_writable(export)
     for source in sources:
         _check_apart(export, folder, source, tuple(f".{suffix.lstrip('.')}" for suffix in suffixes))

@@ -199,7 +199,9 @@ def test_operations_on_media_are_not_taken_for_others(tmp_path, name):
 
 def test_a_suffix_filter_asks_for_suffixes(tmp_path):
     assert read(tmp_path, "process:\n  - suffix_filter: {suffixes: .py}\n").with_suffix
-    assert read(tmp_path, "add_suffix: true\nprocess: []\n").with_suffix
+    recipe = read(tmp_path, "add_suffix: true\nprocess: []\n")
+    assert recipe.with_suffix
+    assert recipe.ignored[0].startswith("add_suffix: rows of files that are one text each always have theirs")
 
 
 def test_every_mistake_is_named_with_its_line(tmp_path):
@@ -237,6 +239,8 @@ decrypt_after_reading: false
         ("dataset: {configs: [{path: a, aws_access_key_id: x}]}", "put credentials in the environment"),
         ("dataset: {configs: [{path: a, data_files: b.jsonl}]}", "data_files is not supported; download these files"),
         ("dataset: {configs: [{path: a, endpoint_url: x}]}", "set AWS_ENDPOINT_URL in the environment"),
+        ("export_path: s3://bucket/a.jsonl", "an address is read, but not written to; export to a file here"),
+        ("dataset_path: ' '", "the path of what to read is empty"),
         ("np: 0", "np is 0, not a whole number from 1"),
         ("ray_address: 5", "ray_address is 5, not an address"),
         ("validators: [{type: required_fields, required_field: [a]}]", 'did you mean "required_fields"?'),

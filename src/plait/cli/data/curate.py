@@ -75,7 +75,9 @@ def run(
         typer.Option(help="Whose answers where the two differ: `data-juicer` brings its known bugs back."),
     ] = "plait",
     report: Annotated[bool, typer.Option("--report", help="Also draw report.html.")] = False,
-    max_bad: Annotated[float, typer.Option(help="Stop if more than this share of the records is bad.")] = 0.01,
+    max_bad: Annotated[
+        float, typer.Option(help="Stop if more than this share of the records is bad.", min=0, max=1)
+    ] = 0.01,
     json: Json = False,
 ) -> None:
     """Curate files: read, run the operations, write what is kept and why the rest is not."""

@@ -169,7 +169,7 @@ class _Reader:
             sources=sources,
             max_rows=most,
             suffixes=tuple(f".{suffix.lstrip('.')}" for suffix in self._texts("suffixes")),
-            with_suffix=self._flag("add_suffix") or "suffix_filter" in names,
+            with_suffix=self._add_suffix(ignored) or "suffix_filter" in names,
             text_key=text_key,
             required=required,
             ops=tuple(ops),
@@ -201,6 +201,12 @@ class _Reader:
                 known = [*MAPPED, *IGNORED]
                 self._problems.add(f'unknown key "{key}"', code="unknown-key", path=(key,), hint=nearest(key, known))
         return ignored
+
+    def _add_suffix(self, ignored: list[str]) -> bool:
+        asked = self._flag("add_suffix")
+        if asked:
+            ignored.append("add_suffix: rows of files that are one text each always have theirs, other records none")
+        return asked
 
     def _sources(self, ignored: list[str]) -> tuple[tuple[Source, ...], int | None]:
         given = self._data.get("dataset_path")
@@ -248,6 +254,14 @@ class _Reader:
             self._wrong("export_path", "a path")
             return None
         if not given:
+            return None
+        if "://" in given:
+            self._problems.add(
+                f"export_path is {shorten(given)}: an address is read, but not written to",
+                code="unsupported",
+                path=("export_path",),
+                hint="export to a file here, and copy it there afterwards",
+            )
             return None
         path, kind = Path(given), self._data.get("export_type")
         # The suffix says how a file is written.

@@ -50,6 +50,10 @@ def parse_paths(text: str) -> tuple[Source, ...]:
         >>> parse_paths("a.jsonl b.jsonl")
         (Source(path='a.jsonl'), Source(path='b.jsonl'))
     """
+    if not text.strip():
+        raise UsageError(
+            "the path of what to read is empty", code="data.no-input", hint="name a file, a folder or an address"
+        )
     if Path(text.strip()).expanduser().exists():
         return (Source(text.strip()),)
     try:
