@@ -200,6 +200,16 @@ def test_noise_moves_ranks_by_as_much_as_it_says(epsilon):
     assert 0.4 * noisy.privacy.blur < np.std(ranks) < 1.4 * (noisy.privacy.blur + bins)
 
 
+def test_merged_private_sketches_say_the_worst_of_their_noises():
+    made = [
+        private(_sketched(owner, _texts(n, 50)), epsilon, generator=np.random.default_rng(n))
+        for n, (owner, epsilon) in enumerate([("a", 0.5), ("b", 2.0), ("c", 1.0)])
+    ]
+    merged = merge_sketches(made, "all")
+    assert merged.privacy.epsilon == 2.0
+    assert merged.privacy.blur == pytest.approx(np.sqrt(sum(s.privacy.blur**2 for s in made)))
+
+
 def test_noise_that_hides_what_is_asked_is_told():
     few, many = (
         [private(_sketched(o, _texts(n, rows)), 1.0, generator=np.random.default_rng(n)) for n, o in enumerate("ab")]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import combinations
 from typing import Literal
@@ -147,7 +148,11 @@ def merge_sketches(sketches: Sequence[CorpusSketch], owner: str) -> CorpusSketch
     """The sketch of several owners' rows together, each owner a source."""
     ordered = sorted(sketches, key=lambda s: s.owner)
     _check(ordered)
-    return CorpusSketch(owner, {s.owner: s.overall for s in ordered}, ordered[0].key_check, ordered[0].privacy)
+    noises = [s.privacy for s in ordered if s.privacy is not None]
+    # A row is with one owner, so it is protected as that owner's sketch protects it: at worst by the largest ε.
+    worst = max(noises, key=lambda noise: noise.epsilon, default=None)
+    privacy = worst and replace(worst, blur=math.hypot(*(noise.blur for noise in noises)))
+    return CorpusSketch(owner, {s.owner: s.overall for s in ordered}, ordered[0].key_check, privacy)
 
 
 def _check(ordered: Sequence[CorpusSketch]) -> None:
