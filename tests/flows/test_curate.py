@@ -137,6 +137,22 @@ def test_the_fingerprint_holds_python_and_the_code_of_operations(documents: Path
     assert "text_length_filter" in Curate().fingerprint()
 
 
+def test_the_fingerprint_holds_the_files_that_operations_name(tmp_path: Path, documents: Path) -> None:
+    """A stage is not used again when an index or an evaluation set has grown."""
+    files, folder = tmp_path / "set.jsonl", tmp_path / "seen.index"
+    ops = ({"decontamination_filter": {"path": [str(files)]}}, {"index_deduplicator": {"path": str(folder)}})
+    stage = Curate(input=documents, ops=ops)
+    prints = [stage.fingerprint()]
+    folder.mkdir()
+    for path in (files, folder / "manifest.json"):
+        path.write_text("{}")
+        prints.append(stage.fingerprint())
+        path.write_text('{"text": "more"}')
+        prints.append(stage.fingerprint())
+    assert all(one != other for i, one in enumerate(prints) for other in prints[:i])
+    assert stage.fingerprint() == prints[-1]
+
+
 def test_one_and_two_workers_give_the_same_bytes(tmp_path: Path, documents: Path) -> None:
     stage = Curate(input=documents, ops=OPS, max_bad_fraction=0.2)
     one, two = run(stage, tmp_path / "one"), run(stage, tmp_path / "two", workers=2)

@@ -344,14 +344,14 @@ def _prefix(before: str, one: Pass, states: Mapping[int, Path], *, study: bool) 
     """Hash of all that decides the results of a pass, apart from its rows."""
     steps = [*one.steps, *one.ends]
     what = [
-        [s.index, s.name, s.op.model_dump(mode="json"), _files(s.op), hash_code(type(s.op).__module__)] for s in steps
+        [s.index, s.name, s.op.model_dump(mode="json"), files_of(s.op), hash_code(type(s.op).__module__)] for s in steps
     ]
     found = {index: hash_path(path) for index, path in states.items()}
     text = json.dumps([before, study, what, found, hash_code("plait.data.visit")], sort_keys=True, default=str)
     return _digest(text)
 
 
-def _files(op: Op) -> dict[str, object]:
+def files_of(op: Op) -> dict[str, object]:
     """The content of files, and what is in folders, that an operation's settings name."""
     values = [one for _, value in op for one in (value if isinstance(value, tuple | list) else [value])]
     named = [Path(value) for value in values if isinstance(value, str | Path) and 0 < len(str(value)) < _LONGEST_PATH]

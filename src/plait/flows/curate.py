@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 from xxhash import xxh3_128
 
-from plait.core.hashing import hash_code
+from plait.core.hashing import hash_code, hash_json
 from plait.core.io import read_batches, write_table
 from plait.core.optional import check_installed
 from plait.core.quarantine import Quarantine
 from plait.core.stage import InputPath, Stage, StageContext
 from plait.data.blocks import TableBlock
-from plait.data.execute import Curated, execute
+from plait.data.execute import Curated, execute, files_of
 from plait.data.lineage import lineage, lineage_schema
 from plait.data.op import Reducer
 from plait.data.plan import read_ops
@@ -85,8 +85,10 @@ class Curate(Stage):
                 )
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Also the code of the operations, and the Python whose documentation is read."""
-        code = {name: hash_code(type(op).__module__) for name, op in read_ops(self.ops)}
+        """Also the code of the operations and the files they name, and the Python whose documentation is read."""
+        ops = read_ops(self.ops)
+        code = {name: hash_code(type(op).__module__) for name, op in ops}
+        code |= {f"files of {number}": hash_json(files_of(op)) for number, (_, op) in enumerate(ops) if files_of(op)}
         if self.input is None:
             code["python"] = sys.version
         return code
