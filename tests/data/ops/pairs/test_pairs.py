@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from importlib.resources import files
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plait.core.quarantine import Quarantine
+from plait.core.yaml import parse_yaml
 from plait.data.batch import Batch, RowsInMemory
+from plait.data.blocks import TableBlock
+from plait.data.execute import execute
 from plait.data.ops.pairs.across import PairContradictionSelector, PromptDeduplicator
 from plait.data.ops.pairs.leakage import PairLeakageFilter
 from plait.data.ops.pairs.pairs import (
@@ -22,6 +27,7 @@ from plait.data.ops.pairs.pairs import (
     PairWeightMapper,
 )
 from plait.data.ops.pairs.texts import pair_texts, prompts
+from plait.engines import LocalEngine
 from plait.errors import DataError
 
 WORDS = st.lists(st.sampled_from(["ab", "cd", "ef", "gh"]), max_size=9)
@@ -261,3 +267,17 @@ def test_an_empty_question_of_an_evaluation_set_makes_no_prompt_leak(tmp_path):
     value = PairLeakageFilter(evaluation=str(path)).value(pairs(("", "a", "b"), ("say hi", "a", "b"), (None, "a", "b")))
     assert value[:2].tolist() == [0.0, 1.0]
     assert math.isnan(value[2])
+
+
+@pytest.mark.parametrize("said", [lambda role, text: text, lambda role, text: [{"role": role, "content": text}]])
+def test_the_shipped_recipe_runs_on_text_and_on_messages(said, tmp_path):
+    rows = [("Hi?", "hello there", "go away now"), ("Hi?", "good day", "away with you"), ("Why?", "because", "")]
+    record = [
+        {"id": str(i), "prompt": said("user", p), "chosen": said("assistant", c), "rejected": said("assistant", r)}
+        for i, (p, c, r) in enumerate(rows)
+    ]
+    ops = parse_yaml((files("plait.recipes.data") / "pairs.yaml").read_text("utf-8"), source="pairs").data["process"]
+    block = TableBlock(pl.DataFrame(record).to_arrow())
+    with LocalEngine(workers=1) as engine:
+        done = execute(ops, [block], folder=tmp_path, engine=engine, quarantine=Quarantine(tmp_path / "q.jsonl"))
+    assert [i for frame in done.frames() for i in frame["id"]] == ["0"]
