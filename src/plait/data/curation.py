@@ -19,10 +19,11 @@ import json
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -141,8 +142,12 @@ class CurationJob:
         """What is read, in short."""
         return ", ".join(source.path for source in self.sources)
 
-    def blocks(self) -> Iterator[Block]:
-        """The dataset, cut into blocks."""
+    def blocks(self, skipped: Counter[str] | None = None) -> Iterator[Block]:
+        """The dataset, cut into blocks.
+
+        Args:
+            skipped: Counts files of document folders that are left out, by reason.
+        """
         return blocks(
             self.sources,
             block_bytes=self.block_bytes,
@@ -151,6 +156,7 @@ class CurationJob:
             required=self.required,
             max_rows=self.max_rows,
             suffixes=self.suffixes,
+            skipped=skipped,
         )
 
     def batches(self, quarantine: Quarantine) -> Iterator[Batch]:
@@ -197,6 +203,7 @@ class Summary:
     recipe: Mapping[str, Any]
     seconds: float
     exported: Sequence[str] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def job(self) -> CurationJob:
@@ -243,10 +250,10 @@ def _curate(
     folder = job.folder
     quarantine = Quarantine(folder / "quarantine.jsonl")
     quarantine.path.unlink(missing_ok=True)
-    places = list[str]()
+    places, skipped = list[str](), Counter[str]()
     curated = execute(
         job.ops,
-        cast("Iterator[ChunkSource]", _noted(job, places)),
+        cast("Iterator[ChunkSource]", _noted(job, places, skipped)),
         folder=folder / "chunks",
         engine=engine,
         quarantine=quarantine,
@@ -272,6 +279,7 @@ def _curate(
         recipe=job.to_dict(),
         seconds=round(time.perf_counter() - begin, 3),
         exported=[str(path) for path in exported],
+        skipped=skipped,
     )
     write_json(folder / "summary.json", {k: v for k, v in vars(summary).items() if k != "folder"})
     prune(folder / "chunks", curated.results)
@@ -303,8 +311,8 @@ def _alone(folder: Path) -> Generator[None]:
         lock.release()
 
 
-def _noted(job: CurationJob, places: list[str]) -> Iterator[Block]:
-    for block in job.blocks():
+def _noted(job: CurationJob, places: list[str], skipped: Counter[str]) -> Iterator[Block]:
+    for block in job.blocks(skipped):
         places.append(block.where)
         yield block
 

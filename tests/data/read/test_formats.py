@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -90,6 +91,25 @@ def test_a_folder_of_code(tmp_path, quarantine):
     assert skipped == {"hidden or version control": 1, "cache or installed packages": 1, "binary": 1}
     assert quarantine.counts == {"binary file": 1, "not UTF-8": 1}
     assert len(rows_of(root, quarantine, suffixes=["py", ".rs"])) == 2
+
+
+def test_names_that_are_no_utf8(tmp_path, quarantine):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_text("one")
+    [block] = blocks(folder)
+    assert [row["id"] for row in block.load(quarantine).to_pylist()] == [r"caf\xe9.txt"]
+    assert block.key == next(blocks(folder)).key
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jsonl")).write_text('{"text": "one"}')
+    with pytest.raises(DataError, match="the name is not UTF-8") as caught:
+        list(blocks(folder / "*.jsonl"))
+    assert caught.value.where == rf"{folder}/caf\xe9.jsonl"
+
+
+def test_texts_with_a_byte_order_mark():
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        assert text_of("hallo 汉".encode(encoding), ".txt") == "hallo 汉"
+        assert text_of("<p>hallo 汉".encode(encoding), ".html") == "hallo 汉"
 
 
 def test_documents_make_blocks_of_about_one_size_with_keys_of_their_content(tmp_path, quarantine):

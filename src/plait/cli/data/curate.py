@@ -145,6 +145,8 @@ def carry_out(
     typer.echo(f"\nkept {summary.kept:,} of {summary.read:,} in {summary.seconds:.1f} s: {written}")
     for reason, count in summary.quarantined.items():
         typer.echo(f"set aside {count:,}: {reason} (see {summary.folder / 'quarantine.jsonl'})")
+    for reason, count in summary.skipped.items():
+        typer.echo(f"left out {count:,} files: {reason}")
     typer.echo(f"Why:    plait data why {summary.folder} ID")
     if trace is not None:
         typer.echo(f"Trace:  {trace}")

@@ -15,7 +15,7 @@ from xxhash import xxh3_128
 from plait.core.quarantine import Quarantine
 from plait.data.read.collect import Reject
 from plait.data.read.extract import Unreadable, text_of
-from plait.data.read.file import File
+from plait.data.read.file import File, as_text
 from plait.data.read.languages import BINARY, language_of
 from plait.data.read.records import cast_batch
 from plait.data.read.settings import Settings
@@ -60,9 +60,9 @@ class Documents:
     @cached_property
     def key(self) -> str:
         """Hash of the names below the folder, the contents, and the settings."""
-        digest = xxh3_128(f"{self.settings.name}{self.root.name}".encode())
+        digest = xxh3_128(f"{self.settings.name}{as_text(self.root.name)}".encode())
         for file in self.files:
-            digest.update(f"\0{self._name(file)}\0{file.size}\0".encode("utf-8", "surrogateescape"))
+            digest.update(f"\0{self._name(file)}\0{file.size}\0".encode())
             with file.open() as stream:
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
@@ -103,13 +103,19 @@ class Documents:
             text = text_of(data, file.suffix)
         except Unreadable as error:
             return None, (str(file.path), error.reason, data[:200].decode("utf-8", "replace"))
-        suffix = Path(str(file.path)).suffix
-        row = {"id": self._name(file), "text": text, "source": self.root.name, "language": language_of(file.path)}
-        return {**row, SUFFIX: suffix}, None
+        suffix = as_text(Path(str(file.path)).suffix)
+        source = as_text(self.root.name)
+        return {
+            "id": self._name(file),
+            "text": text,
+            "source": source,
+            "language": language_of(file.path),
+            SUFFIX: suffix,
+        }, None
 
     def _name(self, file: File) -> str:
         path = Path(file.path)
-        return path.relative_to(self.root).as_posix() if path != self.root else path.name
+        return as_text(path.relative_to(self.root).as_posix() if path != self.root else path.name)
 
 
 def document_files(root: Path, suffixes: Sequence[str], skipped: Counter[str]) -> list[Path]:

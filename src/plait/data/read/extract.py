@@ -61,17 +61,26 @@ def text_of(data: bytes, suffix: str) -> str:
             return _plain(data)
 
 
+_MARKS = {
+    "utf-8-sig": (codecs.BOM_UTF8,),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # first: the mark of UTF-16 is the beginning of one
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+
+
 def _plain(data: bytes) -> str:
-    if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if b"\0" in data and _marked_as(data) is None:
         raise Unreadable("binary file")
     return _decoded(data, "utf-8").replace("\r\n", "\n")
 
 
+def _marked_as(data: bytes) -> str | None:
+    """The encoding that a byte order mark tells."""
+    return next((encoding for encoding, marks in _MARKS.items() if data.startswith(marks)), None)
+
+
 def _decoded(data: bytes, encoding: str) -> str:
-    if data.startswith(codecs.BOM_UTF8):
-        encoding = "utf-8-sig"
-    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
+    encoding = _marked_as(data) or encoding
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

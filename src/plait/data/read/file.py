@@ -95,3 +95,8 @@ def pieces(stream: IO[bytes], start: int, stop: int) -> Iterator[bytes]:
     while start < stop and (piece := stream.read(min(PIECE, stop - start))):
         yield piece
         start += len(piece)
+
+
+def as_text(name: str) -> str:
+    r"""A name of a file, in which bytes that are no UTF-8 are spelled out: ``\xff``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

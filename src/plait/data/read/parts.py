@@ -17,7 +17,7 @@ from plait.data.read.block import WholeBlock
 from plait.data.read.collect import Collected
 from plait.data.read.cut import line_pieces, line_ranges, parquet_schema, row_groups
 from plait.data.read.documents import SCHEMA, document_blocks, document_files
-from plait.data.read.file import File
+from plait.data.read.file import File, as_text
 from plait.data.read.hub import HUB, hub_blocks, hub_schema, load_hub
 from plait.data.read.jsonl import sample_records
 from plait.data.read.probe import lines_schema, stream_schema
@@ -220,6 +220,10 @@ def _is_record(path: Path, root: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _file_part(file: File, source: Source) -> Part:
+    shown = as_text(str(file.path))
+    if shown != str(file.path):
+        # A recipe, a summary and a quarantine, all UTF-8, could not say what was read.
+        raise DataError("the name is not UTF-8", code="data.encoding", where=shown, hint="rename the file")
     kind = _kind(PurePosixPath(file.name))
     if kind is None:
         raise DataError(
