@@ -17,8 +17,9 @@ from plait.data.ops.filters.words import WordsNumFilter
 from plait.data.study.agree import agree, merge_sketches
 from plait.data.study.analyze import sketch
 from plait.data.study.bins import Bins
+from plait.data.study.criteria import criteria
 from plait.data.study.joint import OwnerKeys, owner_keys, plan_dedup
-from plait.data.study.privacy import private
+from plait.data.study.privacy import domains, private
 from plait.data.study.report import describe_agreement
 from plait.data.study.sketch import CorpusSketch, Sketch
 from plait.errors import DataError, StrandError, UsageError
@@ -198,6 +199,27 @@ def test_noise_moves_ranks_by_as_much_as_it_says(epsilon):
         ranks.append(np.searchsorted(ordered, noisy.overall.quantiles("s0", np.array([0.6]))[0]))
     bins = np.ptp(np.searchsorted(ordered, np.quantile(ordered, 0.6) * np.array([0.98, 1.02])))
     assert 0.4 * noisy.privacy.blur < np.std(ranks) < 1.4 * (noisy.privacy.blur + bins)
+
+
+def test_noise_is_not_spread_over_values_that_a_share_never_has():
+    ops = [
+        ("alphanumeric_filter", AlphanumericFilter(min_ratio=0.3, max_ratio=0.9)),
+        ("text_length_filter", TextLengthFilter(min_len=10, max_len=1000)),
+    ]
+    known = domains(criteria(ops))
+    made = [
+        private(sketch([Batch.of_texts(_texts(n, 500))], ops, owner=o, secret="ours", workers=1), 0.5, domain=known,
+                generator=np.random.default_rng(n))
+        for n, o in enumerate("ab")
+    ]  # fmt: skip
+    ratio, length = agree(made, ops, cut=0.01).filters
+    assert ratio.settings["max_ratio"] <= 1.0
+    assert length.settings["max_len"] <= 1e7 * 1.05
+    plain = private(_sketched("a", A), 0.5, generator=np.random.default_rng(0))
+    assert made[0].privacy.blur < 0.85 * plain.privacy.blur
+    assert known == domains(
+        criteria([(name, type(op)()) for name, op in ops])
+    )  # the recipe's own bounds change nothing
 
 
 def test_merged_private_sketches_say_the_worst_of_their_noises():

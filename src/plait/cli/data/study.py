@@ -229,14 +229,15 @@ def sketch(
     from plait.cli.data.curate import job_of
     from plait.data.plan import read_ops
     from plait.data.study.analyze import sketch as measure
-    from plait.data.study.privacy import private
+    from plait.data.study.criteria import criteria
+    from plait.data.study.privacy import domains, private
 
     job = job_of(recipe, dataset)
     secret = secret_of(secret_file)
     with temporary() as quarantine:
         made = measure(job.batches(quarantine), read_ops(job.ops), owner=owner, secret=secret, text_key=job.text_key)
         tell(quarantine.counts)
-    made = private(made, epsilon) if epsilon is not None else made
+    made = private(made, epsilon, domain=domains(criteria(read_ops(job.ops)))) if epsilon is not None else made
     out.parent.mkdir(parents=True, exist_ok=True)
     made.write(out)
     told = {"sketch": str(out), "bytes": out.stat().st_size, "rows": made.overall.rows, "epsilon": epsilon}

@@ -165,6 +165,13 @@ def with_bounds(
     return type(op).model_validate(op.model_dump(exclude_unset=True) | changes)
 
 
+def takes_whole(op: RangeFilter) -> bool:
+    """Whether all thresholds of a filter are whole numbers."""
+    place = thresholds(op)
+    fields = [field for field in (place.low_field, place.high_field) if field]
+    return bool(fields) and all(float not in _kinds(op, field) for field in fields)
+
+
 def _kinds(op: RangeFilter, field: str) -> set[Any]:
     """The types that a field takes."""
     annotation = type(op).model_fields[field].annotation

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from plait.data.op import RangeFilter
 from plait.data.study.bins import Bins
 from plait.data.study.bottom import Bottom
+from plait.data.study.criteria import Criterion, takes_whole, thresholds
 from plait.data.study.moments import Moments
 from plait.data.study.sketch import CorpusSketch, Privacy, Sketch
 from plait.errors import UsageError
@@ -71,6 +73,31 @@ def private(
     made, blur = _private(whole, epsilon, domain or {}, random, signed=signed)
     mechanism = f"two-sided geometric noise on histograms, ε/{max(len(whole.bins), 1)} per stat"
     return CorpusSketch(corpus.owner, {"": made}, "", Privacy(epsilon, mechanism, blur))
+
+
+def domains(filters: Sequence[Criterion]) -> dict[str, tuple[float, float]]:
+    """Domains that follow from a recipe, so that noise is not spread over values which a stat never has.
+
+    What is called a ratio or a score and is bounded within 0 and 1 is a share; what is bounded by whole numbers is at
+    least 1 or counts as 0. Nothing of this is taken from data, and all owners of a recipe get the same.
+
+    Example:
+        >>> from plait.data.plan import read_ops
+        >>> from plait.data.study.criteria import criteria
+        >>> domains(criteria(read_ops([{"alphanumeric_filter": {}}, {"text_length_filter": {}}])))
+        {'alnum_ratio': (0.0001, 1.0), 'text_len': (1.0, 10000000.0)}
+    """
+    found = dict[str, tuple[float, float]]()
+    for criterion in filters:
+        if not isinstance(op := criterion.op, RangeFilter):
+            continue
+        place, stat = thresholds(op), criterion.number
+        bounds = [bound for bound in (place.low, place.high) if bound is not None]
+        if stat.split("@")[0].endswith(("_ratio", "_score")) and all(0 <= bound <= 1 for bound in bounds):
+            found[stat] = (DOMAIN[0], 1.0)
+        elif takes_whole(op) and all(bound >= 0 for bound in bounds):
+            found[stat] = (1.0, DOMAIN[1])
+    return found
 
 
 def _private(
