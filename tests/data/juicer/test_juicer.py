@@ -149,6 +149,28 @@ process:
     assert "lang of words_num_filter is None" in problem
 
 
+def test_operations_fused_by_hand_are_taken_one_by_one(tmp_path):
+    text = """
+text_keys: content
+process:
+  - general_fused_op:
+      batch_size: 10
+      fused_op_list:
+        - text_length_filter: {min_len: 3}
+        - words_num_filter:
+  - document_deduplicator:
+"""
+    recipe = read(tmp_path, text)
+    assert [name for op in recipe.ops for name in op] == [
+        "text_length_filter", "words_num_filter", "document_deduplicator",
+    ]  # fmt: skip
+    assert recipe.ops[0]["text_length_filter"] == {"min_len": 3, "text_key": "content"}
+    [problem] = problems(tmp_path, text.replace("min_len", "mn_len"))
+    assert problem.startswith(':7: unknown key "mn_len"')
+    [problem] = problems(tmp_path, "process:\n  - general_fused_op: {fused_op_list: 5}\n")
+    assert "fused_op_list is not a list" in problem
+
+
 def test_word_lists_where_data_juicer_would_download_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (

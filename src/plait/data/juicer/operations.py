@@ -25,6 +25,7 @@ NO_OPERATION = ""
 WORD_LISTS = {"stopwords_dir": "stopwords", "flagged_words_dir": "flagged_words"}
 """Settings that name a folder of word lists → what the names of its files hold."""
 
+_FUSED, _FUSED_OPS = "general_fused_op", "fused_op_list"
 OpSetting = Mapping[str, Mapping[str, Any]]
 
 
@@ -37,13 +38,19 @@ def read_operations(process: Any, text_key: str, problems: Problems, ignored: di
         problems: Where mistakes are noted, each with its line.
         ignored: Arguments without a meaning here → the operations that have them; added to.
     """
+    return _listed(process, ("process",), text_key, problems, ignored)
+
+
+def _listed(
+    process: Any, place: tuple[str | int, ...], text_key: str, problems: Problems, ignored: dict[str, list[str]]
+) -> list[OpSetting]:
     if process is None:
         return []
     if not isinstance(process, Sequence) or isinstance(process, str):
         problems.add(
-            "process is not a list",
+            f"{place[-1]} is not a list",
             code="wrong-type",
-            path=("process",),
+            path=place,
             hint="write one operation per list item: - text_length_filter: {min_len: 10}",
         )
         return []
@@ -54,12 +61,12 @@ def read_operations(process: Any, text_key: str, problems: Problems, ignored: di
             problems.add(
                 f"operation {index + 1} is not one name with its settings",
                 code="wrong-type",
-                path=("process", index),
+                path=(*place, index),
                 hint="write one per list item: - text_length_filter: {min_len: 10}",
             )
             continue
         [(name, values)] = cast("Mapping[str, Any]", named).items()
-        at = ("process", index, name)
+        at = (*place, index, name)
         if name in PLAN_ALONE:
             ignored.setdefault(NO_OPERATION, []).append(f"{name}: {PLAN_ALONE[name]}")
             continue
@@ -67,6 +74,10 @@ def read_operations(process: Any, text_key: str, problems: Problems, ignored: di
             problems.add(
                 f"the settings of {name} are {shorten(values)}, not keys and values", code="wrong-type", path=at
             )
+            continue
+        if name == _FUSED and set(values or ()) <= {_FUSED_OPS, *RUN_CONTROL}:
+            # Its operations one after the other: here all between two barriers are one pass.
+            read += _listed((values or {}).get(_FUSED_OPS), (*at, _FUSED_OPS), text_key, problems, ignored)
             continue
         settings = _checked(name, dict(cast("Mapping[str, Any]", values or {})), text_key, at, problems, ignored)
         if settings is not None:
