@@ -5,12 +5,14 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plait.data.batch import Batch
 from plait.data.ops.rewrite.latex import (
     ExpandMacroMapper,
     RemoveBibliographyMapper,
     RemoveCommentsMapper,
     RemoveHeaderMapper,
 )
+from plait.data.ops.rewrite.latex_figures import LatexFigureContextExtractorMapper
 
 PIECES = [
     "\\section{A}",
@@ -76,3 +78,12 @@ def test_headers_are_found_as_the_pattern_of_data_juicer_finds_them(sources: lis
     assert RemoveHeaderMapper().rewrite_texts(sources) == want
     kept = [w if match else s for s, w, match in zip(sources, want, found, strict=True)]
     assert RemoveHeaderMapper(drop_no_head=False).rewrite_texts(sources) == kept
+
+
+def test_many_figures_that_are_cited_take_linear_time():
+    figure = (
+        r"\begin{{figure}}\includegraphics{{a}}\label{{f{0}}}\end{{figure}}" + "\n\n" + r"see \ref{{f{0}}}" + "\n\n"
+    )
+    source = "".join(figure.format(number) for number in range(20_000))
+    rows = LatexFigureContextExtractorMapper().apply(Batch.of_texts([source])).frame
+    assert rows["citing_paragraphs"].to_list()[::5_000] == [[rf"see \ref{{f{n}}}"] for n in range(0, 20_000, 5_000)]

@@ -73,7 +73,10 @@ class Citations:
         cites = re.compile(rf"\\(?:{names})\{{([^}}]*)\}}")
         self._paragraphs = paragraphs
         self._lists = [cites.findall(paragraph[: paragraph.rfind("}") + 1]) for paragraph in paragraphs]
-        self._cited = [{label for labels in lists for label in _labels(labels)} for lists in self._lists]
+        self._where = dict[str, dict[int, None]]()
+        for number, lists in enumerate(self._lists):
+            for label in (label for labels in lists for label in _labels(labels)):
+                self._where.setdefault(label, {})[number] = None
 
     def of(self, label: str) -> list[str]:
         """Paragraphs that cite a label."""
@@ -83,7 +86,7 @@ class Citations:
             # A label with a comma looks like two in a list.
             whole = re.compile(rf"(?:^|,\s*){re.escape(label)}\s*(?:,|$)")
             return [p for p, lists in zip(self._paragraphs, self._lists, strict=True) if any(map(whole.search, lists))]
-        return [p for p, cited in zip(self._paragraphs, self._cited, strict=True) if label in cited]
+        return [self._paragraphs[number] for number in self._where.get(label, ())]
 
 
 def environments(text: str, begin: re.Pattern[str], *, arguments: bool = True) -> Iterator[tuple[int, int, int]]:
