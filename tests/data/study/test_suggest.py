@@ -12,6 +12,7 @@ from plait.core.figures import StageReport
 from plait.core.report import write_page
 from plait.data.ops.filters.characters import AlphanumericFilter, SpecialCharactersFilter, TextLengthFilter
 from plait.data.ops.filters.repetition import CharacterRepetitionFilter
+from plait.data.plan import read_ops
 from plait.data.study.criteria import criteria
 from plait.data.study.cuts import greedy_cuts, threshold_at
 from plait.data.study.report import describe_suggestions, describe_tuning
@@ -194,6 +195,22 @@ def test_tuning_never_comes_out_below_the_recipe_as_it_is():
     found = tune(WhatIf(StatsTable(table), criteria(ops)), quality="score", objective="quality", trials=15)
     assert found.start.value == found.best.value == 1.0
     assert found.settings == {}
+
+
+def test_tuning_many_thresholds_finds_that_none_is_needed():
+    # All rows are equally good, so keeping everything is best; a search by chance cuts a quarter off each of 12 tails.
+    rng = np.random.default_rng(6)
+    names = ["alnum_ratio", "special_char_ratio", "char_rep_ratio", "word_rep_ratio", "stopwords_ratio"]
+    table = pl.DataFrame({name: rng.random(2000) for name in names} | {"score": np.full(2000, 0.5)})
+    ops = read_ops(
+        [
+            {f"{name}_filter": {"min_ratio": 0.2, "max_ratio": 0.8}}
+            for name in ("alphanumeric", "special_characters", "character_repetition", "word_repetition", "stopwords")
+        ]
+    )
+    found = tune(WhatIf(StatsTable(table), criteria(ops)), quality="score", trials=20)
+    assert found.start.volume < 0.1
+    assert found.best.value == 1.5
 
 
 def test_the_published_objective_adds_volume_to_quality():

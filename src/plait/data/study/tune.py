@@ -21,6 +21,7 @@ Objective = Literal["quality", "volume and quality"]
 """``quality``: the mean score of what is kept, as in Data-Juicer's tool. ``volume and quality``: n/N + that mean, the
 target of the paper's mixture example, n of N rows being kept."""
 
+_EVEN = (0.0, 0.02, 0.1)
 _WIDEST = 0.5  # share of the rows that a threshold may cut off at most
 
 
@@ -88,7 +89,10 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-        study.enqueue_trial(search.start())
+        # Chance seldom cuts little off many tails at once, so points that do so evenly are tried first.
+        first = [search.start(), *(search.even(share) for share in _EVEN)]
+        for point in first[:trials]:
+            study.enqueue_trial(point)
         study.optimize(search.run, n_trials=trials)
     finally:
         optuna.logging.set_verbosity(shown)
@@ -151,6 +155,10 @@ class _Search:
             below = np.searchsorted(ordered, bound, side="left" if side == "low" else "right") / len(ordered)
             point[f"{criterion.name} {side}"] = min(float(below if side == "low" else 1 - below), _WIDEST)
         return point
+
+    def even(self, share: float) -> dict[str, float]:
+        """The same share cut off each tail, and all of each source."""
+        return dict.fromkeys(self.mixed, 1.0) | {f"{c.name} {side}": share for c, side in self.tails}
 
     def run(self, trial: Any) -> float:
         """One trial."""
