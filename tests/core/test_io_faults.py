@@ -43,6 +43,8 @@ GOOD = b'{"text": "one"}'
         (b'{"text": ' + b"9" * 5000 + b"}", "not JSON: a number too large for 64 bits"),
         (b'{"text": "caf\xe9"}', "not UTF-8"),
         (b'{"text": "a\x00b"}', "NUL byte"),
+        (b'{"text": "one", "text": "two"}', "a key stands twice"),
+        (b'{"text": "one", "te\\u0078t" : "two"}', "a key stands twice"),
         (b'["text"]', "not a JSON object"),
         (b"3", "not a JSON object"),
         (b"null", "not a JSON object"),
@@ -64,6 +66,17 @@ def test_a_bad_json_line_is_set_aside_alone(tmp_path: Path, line: bytes, reason:
     assert quarantine.counts == {reason: 1}
     [bad] = set_aside(quarantine)
     assert bad["where"] == f"{path}:3"
+
+
+def test_integers_of_more_than_64_bits_are_not_rounded(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b'{"text": "one", "n": [0.5]}\n{"text": "9999999999999999999999", "n": [1180591620717411303424]}\n'
+    )
+    rows, quarantine = read(path, tmp_path)
+    assert (rows, quarantine.counts) == ([{"text": "one", "n": [0.5]}], {"an integer of more than 64 bits": 1})
+    rows, quarantine = read(path, tmp_path, schema=pa.schema([("text", pa.string())]))
+    assert (len(rows), quarantine.counts) == (2, {})
 
 
 def test_bom_crlf_blank_lines_and_a_last_line_without_end(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from plait.core.io.fitting import Fitter
-from plait.core.io.json_faults import why_not_json, why_unreadable
+from plait.core.io.json_faults import altered_by_parsing, why_not_json, why_unreadable
 from plait.core.io.lines import line_chunks
 from plait.core.quarantine import Quarantine
 from plait.errors import DataError
@@ -34,6 +34,7 @@ def read_jsonl(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantin
     """
     import orjson
 
+    names = None if fitter.asked is None else fitter.asked.names
     for chunk in line_chunks(
         path, chunk_bytes=limits.batch_bytes, max_line_bytes=limits.max_line_bytes, quarantine=quarantine
     ):
@@ -42,24 +43,27 @@ def read_jsonl(path: Path, fitter: Fitter, limits: Limits, quarantine: Quarantin
             continue
         try:
             values: list[Any] = [orjson.loads(line) for _, line in lines]
-            fast = all(type(value) is dict for value in values)
+            fast = all(
+                type(value) is dict and altered_by_parsing(line, value, names) is None
+                for value, (_, line) in zip(values, lines, strict=True)
+            )
         except orjson.JSONDecodeError:
             values, fast = [], False
         if not fast:
-            values, lines = _good_objects(path, lines, orjson.loads, quarantine)
+            values, lines = _good_objects(path, lines, names, orjson.loads, quarantine)
         numbers = [number for number, _ in lines]
         if values and (batch := fitter.records(values, lambda i, n=numbers: f"{path}:{n[i]}")):
             yield batch
 
 
 def _good_objects(
-    path: Path, lines: Sequence[tuple[int, bytes]], loads: Any, quarantine: Quarantine
+    path: Path, lines: Sequence[tuple[int, bytes]], names: list[str] | None, loads: Any, quarantine: Quarantine
 ) -> tuple[list[Any], list[tuple[int, bytes]]]:
     values, kept = list[Any](), list[tuple[int, bytes]]()
     for number, line in lines:
         try:
             value = loads(line)
-            reason = None if type(value) is dict else "not a JSON object"
+            reason = altered_by_parsing(line, value, names) if type(value) is dict else "not a JSON object"
         except ValueError:
             value, reason = None, why_not_json(line)
         if reason is None:
