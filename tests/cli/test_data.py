@@ -71,6 +71,19 @@ def test_run_for_a_program(plait):
     assert told["ops"][0]["dropped"] is None
 
 
+def test_rows_for_which_an_operation_has_no_result_are_counted(plait, tmp_path):
+    model = "{use: scripted, rules: [{pattern: '[357]', answer: '{\"tag\": \"odd\"}'}, {pattern: '', answer: no idea}]}"
+    (tmp_path / "numbers.jsonl").write_text("".join(f'{{"text": "number {n}"}}\n' for n in range(2, 8)))
+    (tmp_path / "tags.yaml").write_text(
+        "dataset_path: numbers.jsonl\nexport_path: tagged.jsonl\n"
+        f"process: [{{text_tagging_by_prompt_mapper: {{model: {model}, tag_list: [odd, even]}}}}]\n"
+    )
+    shown = plait("data", "run", "tags.yaml", "--report").out
+    assert "no result for 3 of 6 rows: text_tagging_by_prompt_mapper" in shown
+    assert "has no result for 3 of 6 rows" in (tmp_path / "tagged.run" / "report.html").read_text()
+    assert plait("data", "run", "tags.yaml", "--json").json["ops"][0]["failed"] == 3
+
+
 def test_two_uses_of_a_filter_are_counted_apart(plait, tmp_path):
     (tmp_path / "twice.yaml").write_text(
         RECIPE.replace("  - words_num_filter: {min_num: 10}", "  - text_length_filter: {max_len: 300}")

@@ -372,6 +372,7 @@ def _told(curated: Curated) -> list[dict[str, Any]]:
                 "read": spent.read,
                 "kept": spent.kept,
                 "reused": curated.reused.get(step.index, 0),
+                "failed": spent.failed,
                 "facts": dict(curated.facts.get(step.index, {})),
             }
         )

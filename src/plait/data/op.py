@@ -83,6 +83,14 @@ class Mapper(Op):
         """
         return batch.with_text(self.text_key, self.rewrite(batch))
 
+    def failures(self, after: Batch) -> int:
+        """How many rows of what `apply` gave have no result because something went wrong; a run tells of them.
+
+        For mappers that go on then, and note in a field what it was.
+        """
+        del after
+        return 0
+
     def rewrite_texts(self, texts: Sequence[str]) -> list[str]:
         """Some texts rewritten, to try a mapper out."""
         from plait.data.batch import Batch

@@ -50,6 +50,10 @@ def describe(curated: Curated, lineage: Path, report: StageReport) -> None:
     idle = [step.name for step in droppers if not dropped.get(step.name)]
     if idle:
         report.notes.append(f"dropped nothing here: {', '.join(idle)}")
+    for step in curated.plan.steps:
+        spent = curated.spent.get(step.index)
+        if spent and spent.failed:
+            report.notes.append(f"{step.name} has no result for {spent.failed:,} of {spent.read:,} rows")
 
 
 def _funnel(droppers: Sequence[Step], dropped: Mapping[str, int], total: int) -> Bars:

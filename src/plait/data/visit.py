@@ -46,24 +46,27 @@ class Spent:
         cpu_seconds: Of one processor, in the thread that asked; other processes of the machine do not count.
         read: Rows it looked at.
         kept: Rows left after it.
+        failed: Rows that have no result because something went wrong; see `plait.data.op.Mapper.failures`.
     """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     read: int = 0
     kept: int = 0
+    failed: int = 0
 
     @classmethod
-    def since(cls, clock: tuple[float, float], read: int, kept: int) -> Spent:
+    def since(cls, clock: tuple[float, float], read: int, kept: int, failed: int = 0) -> Spent:
         """Spent since a `clock`."""
         wall, cpu = now()
-        return cls(wall - clock[0], cpu - clock[1], read, kept)
+        return cls(wall - clock[0], cpu - clock[1], read, kept, failed)
 
     def __iadd__(self, other: Spent) -> Spent:
         self.seconds += other.seconds
         self.cpu_seconds += other.cpu_seconds
         self.read += other.read
         self.kept += other.kept
+        self.failed += other.failed
         return self
 
 
@@ -150,7 +153,7 @@ def _map(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Ba
     clock = now()
     after = step.op.apply(batch)
     notes.note_changes(step, batch, after)
-    spent[step.index] = Spent.since(clock, len(batch), len(after))
+    spent[step.index] = Spent.since(clock, len(batch), len(after), step.op.failures(after))
     return after
 
 

@@ -145,6 +145,9 @@ def carry_out(
     typer.echo(f"\nkept {summary.kept:,} of {summary.read:,} in {summary.seconds:.1f} s: {written}")
     for reason, count in summary.quarantined.items():
         typer.echo(f"set aside {count:,}: {reason} (see {summary.folder / 'quarantine.jsonl'})")
+    for op in summary.ops:
+        if failed := op.get("failed"):
+            typer.echo(f"no result for {failed:,} of {op['read']:,} rows: {op['name']} (why: __dj__meta__ of the row)")
     for reason, count in summary.skipped.items():
         typer.echo(f"left out {count:,} files: {reason}")
     typer.echo(f"Why:    plait data why {summary.folder} ID")

@@ -44,6 +44,7 @@ from plait.data.ops.llm.knowledge import (
     ExtractNicknameMapper,
 )
 from plait.data.ops.llm.line import line_to
+from plait.data.ops.llm.mapper import LLMMapper
 from plait.data.ops.llm.meta import META
 from plait.data.ops.llm.privacy import PiiLlmSuspectMapper
 from plait.data.ops.llm.tags import (
@@ -62,7 +63,12 @@ BOTH = {"query": "What is the capital?", "response": "It is Paris."}
 
 
 def run(op: Mapper, *rows: dict[str, Any]) -> list[dict[str, Any]]:
-    return op.apply(Batch.of(pl.DataFrame(list(rows), infer_schema_length=None))).frame.drop(ROW).to_dicts()
+    after = op.apply(Batch.of(pl.DataFrame(list(rows), infer_schema_length=None)))
+    told = after.frame.drop(ROW).to_dicts()
+    if isinstance(op, LLMMapper):
+        failed = [str(row[META][op.status]).startswith(("unusable", "failed")) for row in told]
+        assert op.failures(after) == sum(failed)
+    return told
 
 
 def asked(op: Any) -> str:

@@ -22,7 +22,7 @@ import polars as pl
 from plait.data.batch import Batch
 from plait.data.op import Mapper
 from plait.data.ops.llm.ask import Answer, Asks, Question, Shape, fill
-from plait.data.ops.llm.meta import meta_of, with_meta
+from plait.data.ops.llm.meta import failures, meta_of, with_meta
 
 Row = Mapping[str, Any]
 """The fields of a row by name."""
@@ -103,8 +103,16 @@ class LLMMapper(Mapper, Asks):
 
     def with_status(self, batch: Batch, answers: Sequence[Answer]) -> Batch:
         """The batch with what became of each question in its meta."""
-        name = f"{snake_case(type(self).__name__).removesuffix('_mapper')}_status"
-        return with_meta(batch, {name: [answer.status for answer in answers]}, {name: pl.String})
+        return with_meta(batch, {self.status: [answer.status for answer in answers]}, {self.status: pl.String})
+
+    @property
+    def status(self) -> str:
+        """Field of the meta that says what became of each question."""
+        return f"{snake_case(type(self).__name__).removesuffix('_mapper')}_status"
+
+    def failures(self, after: Batch) -> int:
+        """Rows without a usable answer."""
+        return failures(after, self.status)
 
     def text_of(self, row: Row) -> str:
         """The row's text."""

@@ -25,6 +25,20 @@ def meta_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return row.get(META) or {}
 
 
+FINE = ("ok", "not asked", "pending")
+"""What a field ``…_status`` says where nothing went wrong."""
+
+
+def failures(batch: Batch, status: str) -> int:
+    """How many rows a field of their meta says of that something went wrong.
+
+    Example:
+        >>> failures(with_meta(Batch.of_texts(["a", "b"]), {"s": ["ok", "unusable: no"]}, {"s": pl.String}), "s")
+        1
+    """
+    return int((~batch.column(f"{META}.{status}").is_in(FINE)).sum())
+
+
 def with_meta(batch: Batch, values: Mapping[str, Sequence[Any]], types: Mapping[str, Any]) -> Batch:
     """A batch that knows more of its rows.
 

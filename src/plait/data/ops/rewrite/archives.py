@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import polars as pl
 
 from plait.data.op import Cost, Mapper, Need
-from plait.data.ops.llm.meta import with_meta
+from plait.data.ops.llm.meta import failures, with_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plait.data.batch import Batch
 
 _MEBIBYTE = 1 << 20
+_STATUS = "latex_merge_tex_status"
 
 
 class LatexMergeTexMapper(Mapper):
@@ -51,9 +52,12 @@ class LatexMergeTexMapper(Mapper):
             text, status = self._read(path)
             texts.append(text)
             statuses.append(status)
-        field = "latex_merge_tex_status"
         merged = batch.with_text(self.text_key, pl.Series(texts, dtype=pl.String))
-        return with_meta(merged, {field: statuses}, {field: pl.String})
+        return with_meta(merged, {_STATUS: statuses}, {_STATUS: pl.String})
+
+    def failures(self, after: Batch) -> int:
+        """Archives that were not read, or not wholly."""
+        return failures(after, _STATUS)
 
     def _read(self, path: str) -> tuple[str, str]:
         lowered = path.lower()

@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from plait.data.op import Cost, Mapper, Need
-from plait.data.ops.llm.meta import with_meta
+from plait.data.ops.llm.meta import failures, with_meta
 from plait.data.ops.rewrite.fetch import Fetcher
 from plait.errors import DataError, UsageError
 
@@ -101,6 +101,10 @@ class DownloadFileMapper(Mapper):
             batch = batch.with_column(field, _column(contents, pl.Binary(), nested=nested))
         problems = ["; ".join(one.problem for one in row if one.problem) or "ok" for row in fetched]
         return with_meta(batch, {_STATUS: problems}, {_STATUS: pl.String})
+
+    def failures(self, after: Batch) -> int:
+        """Rows whose files were not all fetched."""
+        return failures(after, _STATUS)
 
     def _one(self, fetcher: Fetcher, url: str | None, content: bytes | None) -> _Fetched:
         if not url:
