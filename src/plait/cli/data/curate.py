@@ -126,6 +126,8 @@ def carry_out(
         typer.echo("interrupted; the same command goes on where it stopped", err=True)
         raise typer.Exit(130) from None
     except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
+            raise  # of a network, not of a disk
         raise RunError(
             f"the disk refused: {error.strerror or error}",
             code="data.disk",
