@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from plait.data.ops.clean.addresses import CleanIpMapper
 from plait.data.ops.clean.emails import CleanEmailMapper
 from plait.data.ops.clean.links import CleanLinksMapper
+from plait.data.ops.clean.pii import PiiRedactionMapper
 from plait.data.ops.clean.whitespace import WhitespaceNormalizationMapper
 from plait.errors import UsageError
 
@@ -92,3 +93,8 @@ def test_patterns_that_could_hang_are_refused() -> None:
         CleanEmailMapper(repl=r"<\1>")
     with pytest.raises(UsageError, match="escape"):
         CleanEmailMapper(repl=r"\q")
+
+
+def test_what_stands_for_an_address_is_part_of_no_other() -> None:
+    op = PiiRedactionMapper(ip_replacement="0")
+    assert op.rewrite_texts(["1.2.3.41.2.3.4", "1.2.3.4,5.6.7.8 \U0010fffe"]) == ["0.2.3.4", "0,0 \U0010fffe"]

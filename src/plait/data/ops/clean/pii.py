@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import field_validator
 
 from plait.data.op import Cost, Mapper, Need
-from plait.data.ops.clean.patterns import checked_pattern, replace_pattern, rust_template
+from plait.data.ops.clean.patterns import checked_pattern, literal_of, replace_pattern, rust_template
 from plait.data.ops.clean.pii_fields import redact_fields
 from plait.data.ops.clean.pii_patterns import IPV4, PATTERNS
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from plait.data.batch import Batch
+
+_MARK = "\U0010fffe"  # no character, so texts hardly ever hold it
 
 
 class PiiRedactionMapper(Mapper):
@@ -154,11 +156,17 @@ def _replacing(pattern: str, template: str) -> Callable[[pl.Series], pl.Series]:
 
 
 def _ipv4(put: str) -> Callable[[pl.Series], pl.Series]:
-    template = "${1}" + rust_template(put) + "${2}"
+    literal = literal_of(put)
 
     def step(texts: pl.Series) -> pl.Series:
-        # Twice: of two addresses with one character between them, the first match takes it.
-        return texts.str.replace_all(IPV4, template).str.replace_all(IPV4, template)
+        # Twice: of two addresses with one character between them, the first match takes it. The mark keeps the
+        # second pass from finding addresses that begin with what the first one put.
+        mark = _MARK
+        while texts.str.contains(mark, literal=True).any():
+            mark += _MARK
+        template = "${1}" + mark + "${2}"
+        found = texts.str.replace_all(IPV4, template).str.replace_all(IPV4, template)
+        return found.str.replace_all(mark, literal, literal=True)
 
     return step
 
