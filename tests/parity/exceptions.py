@@ -73,6 +73,18 @@ DIFFERENCES: tuple[Difference, ...] = (
         _TEXT,
         settings={"field_key": "meta.source", "compat": "data-juicer"},
     ),
+    Difference(
+        "general_field_filter",
+        "stats",
+        "the number of a condition that is a field alone is 1 or 0, not the field",
+        settings={"filter_condition": "meta.stars"},
+    ),
+    Difference(
+        "general_field_filter",
+        "kept",
+        "Data-Juicer's does not know reversed_range, which all its filters take",
+        settings={"reversed_range": True},
+    ),
     Difference("chinese_convert_mapper", "output", "Data-Juicer cuts a text at a NUL", _holds("\x00")),
     Difference(
         "extract_tables_from_html_mapper",
