@@ -103,6 +103,20 @@ class Shingling:
         return _spliced(hashes, starts, rows, again, at)
 
 
+def runnable(pattern: str | None) -> str | None:
+    """The same pattern, if Rust's engine can run it.
+
+    Raises:
+        ValueError: It cannot; pydantic tells of which setting.
+    """
+    if pattern is not None:
+        try:
+            pl.Series([""]).str.contains(pattern)
+        except pl.exceptions.ComputeError as error:
+            raise ValueError(f"{pattern!r} is no regular expression of Rust: {str(error).strip()}") from error
+    return pattern
+
+
 def windows(tokens: np.ndarray, at: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of every run of ``size`` tokens, uint64, and where each text starts, int64 ``[texts + 1]``."""
     starts = starts_of(np.maximum(np.diff(at) - size + 1, 0))

@@ -17,6 +17,7 @@ from plait.data.op import Decision
 from plait.data.ops.duplicates.documents import DocumentDeduplicator
 from plait.data.ops.duplicates.keeping import KeepOne
 from plait.data.ops.duplicates.minhash import DocumentMinhashDeduplicator
+from plait.data.ops.duplicates.simhash import DocumentSimhashDeduplicator
 from plait.errors import DataError
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -174,3 +175,9 @@ def test_ignore_pattern_and_case() -> None:
 def test_a_sentencepiece_model_must_be_named() -> None:
     with pytest.raises(ValidationError, match="tokenizer_model"):
         DocumentMinhashDeduplicator(tokenization="sentencepiece")
+
+
+def test_a_pattern_that_cannot_be_run_is_told_with_the_recipe() -> None:
+    for op in (DocumentMinhashDeduplicator, DocumentSimhashDeduplicator):
+        with pytest.raises(ValidationError, match="no regular expression"):
+            op(ignore_pattern="(")

@@ -18,7 +18,8 @@ _NON_CHARACTERS = r"[\s\x1c-\x1f\d!-/:-@\[-`{-~]+"
 class DocumentDeduplicator(KeepOne):
     """Drops exact copies, blanks around them aside.
 
-    Texts are compared by 128-bit digests: 16 bytes per row on disk, 16 in memory while all are compared.
+    Texts are compared by 128-bit digests: 16 bytes per row on disk; in memory 10 while all are compared, and 100 for a
+    row that has a copy, beyond the 64 MiB that any barrier may take.
 
     Example:
         - document_deduplicator: {lowercase: true}

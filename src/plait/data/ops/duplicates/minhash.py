@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from plait.data.dedup.tokens import Shingling, Tokenization
+from plait.data.dedup.tokens import Shingling, Tokenization, runnable
 from plait.data.ops.duplicates.keeping import KeepOne
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ class DocumentMinhashDeduplicator(KeepOne):
     """Drops texts that share most of their runs of words with another.
 
     MinHash proposes candidates; each is verified by the exact Jaccard similarity of the sets of shingles (of their
-    64-bit hashes) before anything is dropped. A row takes 8 bytes per band on disk (296 with the defaults), 25 in
-    memory while one band after the other is sorted; the shingles of candidates take 8 bytes each, on disk where
-    memory is short.
+    64-bit hashes) before anything is dropped. A row takes 8 bytes per band on disk (296 with the defaults) and 20 in
+    memory, a candidate up to 100, beyond the 64 MiB that any barrier may take. On disk where memory is short, a
+    candidate takes 8 bytes per band in which it has company, and 8 per shingle.
 
     Unlike Data-Juicer: candidates are verified, so bands are chosen to miss few pairs (37 of 6 rows at 0.7 miss 1 %
     of the pairs at the threshold); words end at any blank, not at the space alone; and a text shorter than one
@@ -67,6 +67,8 @@ class DocumentMinhashDeduplicator(KeepOne):
     compat: Literal["plait", "data-juicer"] = "plait"
     """Reproduce Data-Juicer's known bugs: words end at the space alone, candidates are not verified, all texts shorter
     than one shingle are duplicates of each other; with its hashes, so that it decides the same."""
+
+    _pattern = field_validator("ignore_pattern")(runnable)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

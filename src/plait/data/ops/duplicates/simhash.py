@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt, field_validator, model_validator
 
-from plait.data.dedup.tokens import Shingling
+from plait.data.dedup.tokens import Shingling, runnable
 from plait.data.ops.duplicates.keeping import KeepOne
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class DocumentSimhashDeduplicator(KeepOne):
     compat: Literal["plait", "data-juicer"] = "plait"
     """Reproduce Data-Juicer's known bugs: words end at the space alone, all texts shorter than one shingle are
     duplicates of each other; with its hashes, so that it decides the same."""
+
+    _pattern = field_validator("ignore_pattern")(runnable)
 
     @model_validator(mode="after")
     def _searchable(self) -> Self:
