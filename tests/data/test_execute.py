@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -174,8 +175,26 @@ def test_rows_without_ids_get_one_and_groups_go_on(tmp_path):
 def test_nothing_to_work_on_is_an_error(tmp_path):
     with pytest.raises(DataError, match="there is no row"):
         run([STRIP], [], tmp_path)
-    with pytest.raises(DataError, match="no row is left"):
+    with pytest.raises(DataError, match=r"no row is left to work on: all were set aside \(1 × bad\)"):
         run([STRIP], [ListBlock((), bad=1)], tmp_path)
+
+
+def test_too_many_bad_records_stop_a_run_before_any_barrier(tmp_path):
+    blocks = [ListBlock((("a", "one"), ("b", "one")), bad=1), ListBlock((("c", "two"),))]
+    told = list[str]()
+    for most, refused in ((0.25, False), (0.24, True)):
+        told.clear()
+        with LocalEngine(workers=1) as engine:
+            run_it = partial(
+                execute, [SAME], blocks, folder=tmp_path / str(most), engine=engine, max_bad_fraction=most,
+                quarantine=Quarantine(tmp_path / "q.jsonl"), on_progress=lambda what, _done, _total: told.append(what),
+            )  # fmt: skip
+            if refused:
+                with pytest.raises(DataError, match=r"1 of 4 records are bad \(1 × bad\)"):
+                    run_it()
+            else:
+                run_it()
+        assert (SAME in told) is not refused
 
 
 def test_an_error_in_a_worker_arrives_and_leaves_no_half_result(tmp_path):

@@ -259,10 +259,10 @@ def _curate(
         quarantine=quarantine,
         workers=workers,
         study=job.study or job.keep_stats,
+        max_bad_fraction=job.max_bad_fraction,
+        where=job.where,
         on_progress=on_progress,
     )
-    total = curated.read + quarantine.total
-    quarantine.check(total, max_bad_fraction=job.max_bad_fraction, where=job.where)
     _forget(folder)
     write_text(folder / "recipe.yaml", job.to_yaml())
     with ThreadPoolExecutor(1) as beside:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -238,6 +238,8 @@ def execute(
     workers: int | None = None,
     study: bool = False,
     memory_bytes: int = 64 << 20,
+    max_bad_fraction: float = 1.0,
+    where: str = "the input",
     on_progress: OnProgress | None = None,
 ) -> Curated:
     """Run operations over rows.
@@ -252,11 +254,14 @@ def execute(
         workers: How many processors to keep busy; as many as the engine has when not given.
         study: Measure every number of every row, so that other thresholds can be tried without running again.
         memory_bytes: How much a barrier may hold beyond a few bytes per row.
+        max_bad_fraction: Stop once all is read, before the first barrier, if more than this share of the records is
+            bad, 0 to 1.
+        where: The input, for errors.
         on_progress: Told how far it is.
 
     Raises:
         UsageError: An operation is not known.
-        DataError: There is no row.
+        DataError: There is no row, or too many records are bad.
     """
     from plait.data.loops import compiling
 
@@ -285,7 +290,8 @@ def execute(
             ended = _unbarred(chunks)
             result.passes.append(ended)
             if number == 0:
-                _collect(chunks, quarantine)
+                _collect(chunks, quarantine, where)
+                quarantine.check(result.read + quarantine.total, max_bad_fraction=max_bad_fraction, where=where)
             if one.barriers:
                 give_back()
             for step in one.barriers:
@@ -409,18 +415,17 @@ def _unbarred(chunks: list[Chunk]) -> Ended:
     )
 
 
-def _collect(chunks: Sequence[Chunk], quarantine: Quarantine) -> None:
+def _collect(chunks: Sequence[Chunk], quarantine: Quarantine, where: str) -> None:
     for chunk in chunks:
         for line in chunk.rejected():
             quarantine.add(where=line["where"], reason=line["reason"], record=line["record"])
     if not sum(chunk.read for chunk in chunks):
-        counts = Counter[str]()
-        for chunk in chunks:
-            counts.update(chunk.rejects)
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in sorted(quarantine.counts.items()))
         raise DataError(
-            "no row is left to work on" if counts else "there is no row to work on",
+            f"no row is left to work on: all were set aside ({reasons})" if reasons else "there is no row to work on",
             code="data.empty",
-            hint=f"see {quarantine.path} for what was set aside" if counts else "the input is empty; check its path",
+            where=where,
+            hint=f"look at {quarantine.path}" if reasons else "the input is empty; check its path",
         )
 
 

@@ -102,10 +102,10 @@ class Curate(Stage):
             folder=context.scratch / "chunks",
             engine=context.engine,
             quarantine=context.quarantine,
+            max_bad_fraction=self.max_bad_fraction,
+            where=str(self.input or self.source),
             on_progress=context.progress,
         )
-        read = curated.read + context.quarantine.total
-        context.quarantine.check(read, max_bad_fraction=self.max_bad_fraction, where=str(self.input or self.source))
         kept = write_table(_documents(curated), context.output("documents"), schema=DOCUMENT)
         write_table(lineage(curated), context.output("lineage"), schema=lineage_schema(curated))
         describe(curated, context.output("lineage"), context.report)
