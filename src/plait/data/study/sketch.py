@@ -229,8 +229,12 @@ class CorpusSketch:
         return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> CorpusSketch:
+    def from_bytes(cls, data: bytes, *, where: str | None = None) -> CorpusSketch:
         """A sketch from `to_bytes`; everything in it is checked, so it may come from anybody.
+
+        Args:
+            data: The bytes.
+            where: Where they come from, for errors.
 
         Raises:
             DataError: The data are no sketch.
@@ -243,9 +247,14 @@ class CorpusSketch:
             owner, key_check = str(found["owner"]), str(found["key_check"])
             sources = {str(name): Sketch.unpack(packed) for name, packed in found["sources"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"this is no sketch: {error!r}", code="study.bad-sketch") from error
+            raise DataError(
+                "this is no sketch, or a damaged one",
+                code="study.bad-sketch",
+                where=where,
+                hint="make it again with `plait data sketch`",
+            ) from error
         if kind != FORMAT or not sources:
-            raise DataError(f'"{kind}" is not the format "{FORMAT}"', code="study.bad-sketch")
+            raise DataError(f'"{kind}" is not the format "{FORMAT}"', code="study.bad-sketch", where=where)
         return cls(owner, sources, key_check, privacy)
 
     def write(self, path: Path) -> None:
@@ -261,7 +270,7 @@ class CorpusSketch:
         """
         if not path.is_file():
             raise DataError("there is no such sketch", code="study.no-sketch", where=str(path))
-        return cls.from_bytes(path.read_bytes())
+        return cls.from_bytes(path.read_bytes(), where=str(path))
 
 
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from plait.data.ops.llm.ask import (
     fill,
 )
 from plait.data.ops.llm.line import line_to
-from plait.errors import LimitReached, LLMError, UsageError
+from plait.errors import LimitReached, LLMError, ModelError, UsageError
 from plait.llm import ChatComponent, Endpoint, LocalModel, Reply, Rule, Scripted, Usage
 
 SCORE = {"score": {"type": "integer"}}
@@ -216,6 +216,15 @@ def test_a_local_model_named_as_in_data_juicer_is_local() -> None:
 def test_settings_that_name_no_model_are_refused_before_a_call(op: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         op.ask([Question("", "q")], SCORE)
+
+
+def test_what_is_asked_is_looked_for_before_any_work() -> None:
+    AsksLocal(model="local").ready()
+    asks(("", "")).ready()
+    with pytest.raises(UsageError, match="no server is named"):
+        AsksEndpoint().ready()
+    with pytest.raises(ModelError, match=r"model: no model is called \"smollm\""):
+        AsksLocal(hf_model="smollm").ready()
 
 
 def test_addresses() -> None:

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import PositiveInt
 
 from plait.data.op import Op
+from plait.data.ops.filters.tokens import local_model
 from plait.data.ops.llm.asking import (
     NOT_ASKED,
     TEXT,
@@ -40,7 +41,7 @@ from plait.data.ops.llm.asking import (
 )
 from plait.data.ops.llm.line import line_to
 from plait.errors import UsageError, nearest
-from plait.llm import ChatComponent, ChatSetting, chat_component
+from plait.llm import ChatComponent, ChatSetting, LocalModel, chat_component
 
 _CALL_OPTIONS = ("temperature", "max_tokens", "max_new_tokens", "stop", "seed")
 
@@ -89,6 +90,12 @@ class Asks(Op):
         Raises:
             UsageError: The settings name none.
         """
+
+    def ready(self) -> None:
+        """Looks for the model: whether a server is named, or the model is on this machine."""
+        chat = self.chat()
+        if isinstance(chat, LocalModel):
+            local_model(chat.model, setting="model")
 
     def sampling(self) -> Mapping[str, Any]:
         """How answers are drawn; see ``sampling_params``."""
