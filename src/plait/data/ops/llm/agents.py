@@ -15,6 +15,7 @@ from plait.data.op import Mapper
 from plait.data.ops.llm.ask import TEXT, TEXTS, Answer, AsksEndpoint, Question, Shape, schema_of
 from plait.data.ops.llm.mapper import LLMMapper, Row
 from plait.data.ops.llm.meta import META, STRINGS, meta_of, with_meta
+from plait.data.ops.llm.signals import VERDICTS
 from plait.data.ops.llm.turns import language_of
 
 _EVIDENCE = {
@@ -29,17 +30,7 @@ _EVIDENCE = {
         "agent_skill_insights",
     ),
     "dialog": ("dialog_intent_labels", "dialog_topic_labels", "dialog_sentiment_labels", "agent_turn_count"),
-    "judges": (
-        "dialog_memory_consistency",
-        "dialog_coreference",
-        "dialog_topic_shift",
-        "dialog_error_recovery",
-        "dialog_clarification_quality",
-        "dialog_proactivity",
-        "dialog_non_repetition",
-        "agent_trace_coherence",
-        "agent_tool_relevance",
-    ),
+    "judges": VERDICTS,
     "signals": ("agent_bad_case_signals", "agent_bad_case_tier"),
 }
 """What a case report is written from: names in the meta, by group."""
