@@ -80,7 +80,9 @@ def test_rows_for_which_an_operation_has_no_result_are_counted(plait, tmp_path):
     )
     shown = plait("data", "run", "tags.yaml", "--report").out
     assert "no result for 3 of 6 rows: text_tagging_by_prompt_mapper" in shown
-    assert "has no result for 3 of 6 rows" in (tmp_path / "tagged.run" / "report.html").read_text()
+    page = (tmp_path / "tagged.run" / "report.html").read_text()
+    assert "has no result for 3 of 6 rows" in page
+    assert "plait data why tagged.run ID" in page
     assert plait("data", "run", "tags.yaml", "--json").json["ops"][0]["failed"] == 3
 
 

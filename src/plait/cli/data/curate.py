@@ -352,6 +352,12 @@ def _draw(job: CurationJob, curated: Curated, summary: Summary) -> None:
     report = StageReport()
     describe(curated, summary.folder / "lineage.parquet", report)
     report.facts["records set aside"] = sum(summary.quarantined.values())
+    report.next = [f"plait data why {summary.folder} ID"]
+    most = max(zip(_dropped(summary), summary.ops, strict=True), key=lambda found: found[0] or 0, default=None)
+    if most is not None and most[0]:
+        report.next.append(f"plait data sample {summary.folder} --dropped-by {most[1]['name']}")
+    if job.study:
+        report.next.append(f"plait data suggest {summary.folder} --keep 0.6")
     page = summary.folder / "report.html"
     write_page(page, report, title=job.export.name, meta=f"from {job.where} in {summary.seconds:.1f} s")
     typer.echo(f"report: {page}", err=True)
