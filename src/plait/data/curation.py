@@ -43,7 +43,7 @@ from plait.data.juicer.recipe import JuicerRecipe
 from plait.data.lineage import lineage, lineage_schema, stats_of_kept
 from plait.data.names import STATS
 from plait.data.op import Barrier, Mapper, Op
-from plait.data.plan import OpSetting
+from plait.data.plan import OpSetting, read_ops
 from plait.data.read import Block, blocks
 from plait.data.read.sources import Source
 from plait.data.report import kept_range
@@ -54,6 +54,9 @@ from plait.errors import RunError, UsageError
 
 BLOCK_BYTES = 6 << 20
 """About how much of a file is one chunk: enough to keep columns long, little enough to hold some at a time."""
+
+ASKED_BLOCK_BYTES = 64 << 10
+"""The same where a language model is asked about each row: a run that is killed loses the answers of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class CurationJob:
         keep_stats: Write the numbers of each row into the column ``__dj__stats__``; measures everything too.
         shard_bytes: About how large each file of the result is; 0 for a single file.
         max_bad_fraction: Stop if more than this share of the records is bad, 0 to 1.
-        block_bytes: About how much of a file is one chunk.
+        block_bytes: About how much of a file is one chunk; by the operations when 0.
     """
 
     ops: Sequence[OpSetting]
@@ -86,7 +89,7 @@ class CurationJob:
     keep_stats: bool = False
     shard_bytes: int = 0
     max_bad_fraction: float = 0.01
-    block_bytes: int = BLOCK_BYTES
+    block_bytes: int = 0
 
     @classmethod
     def of_recipe(cls, recipe: JuicerRecipe, *, compat: bool = False) -> CurationJob:
@@ -138,6 +141,10 @@ class CurationJob:
         return run_folder(self.export)
 
     @property
+    def _asks(self) -> bool:
+        return any(op.cost == "llm" for _, op in read_ops(self.ops))
+
+    @property
     def where(self) -> str:
         """What is read, in short."""
         return ", ".join(source.path for source in self.sources)
@@ -150,7 +157,7 @@ class CurationJob:
         """
         return blocks(
             self.sources,
-            block_bytes=self.block_bytes,
+            block_bytes=self.block_bytes or (ASKED_BLOCK_BYTES if self._asks else BLOCK_BYTES),
             text_key=self.text_key,
             texts=True,  # Data-Juicer reads no record without its text
             required=self.required,
