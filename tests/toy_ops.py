@@ -91,6 +91,12 @@ class LongEnough(RangeFilter):
         return size / 4, size
 
 
+class LongEnoughByModel(LongEnough):
+    """The same, as if it took a neural network."""
+
+    cost: ClassVar[Cost] = "model"
+
+
 class FewDigits(RangeFilter):
     stat = "digits"
     most: int = 2

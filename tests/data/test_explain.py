@@ -12,6 +12,7 @@ TEXTS = [f"This is an ordinary English sentence, and it is number {n} of those i
 SAMPLE = pl.DataFrame({"id": [str(n) for n in range(100)], "text": [*TEXTS, *(["short"] * 20), *(["#$%& " * 20] * 20)]})
 LANGUAGE = {"language_id_score_filter": {"lang": "en", "min_score": 0.5}}
 LENGTH = {"text_length_filter": {"min_len": 20}}
+MODEL = {"toy_ops:LongEnoughByModel": {"least": 20}}
 LETTERS = {"alphanumeric_filter": {"min_ratio": 0.5}}
 
 
@@ -20,20 +21,21 @@ def told(*ops, rows: pl.DataFrame = SAMPLE, scale: float = 10.0) -> dict[str, Ex
 
 
 def test_a_model_of_this_machine_is_tried_and_hides_nothing_else():
-    found = told(LENGTH, LANGUAGE, LETTERS, "document_deduplicator", "whitespace_normalization_mapper", LENGTH)
+    found = told(LENGTH, LANGUAGE, MODEL, LETTERS, "document_deduplicator", "whitespace_normalization_mapper", LENGTH)
     assert found["alphanumeric_filter"].keeps == pytest.approx(60 / 80)
     assert found["language_id_score_filter"].keeps == pytest.approx(1.0)
     assert 0 < found["language_id_score_filter"].seconds < 10
+    assert found["toy_ops:LongEnoughByModel"].keeps == 1.0
     assert found["document_deduplicator"].keeps is None
     assert found["text_length_filter"].keeps == 1.0
     assert all(one.seconds > 0 for one in found.values())
 
 
 def test_what_would_take_long_is_tried_on_a_few_rows_and_multiplied(monkeypatch):
-    every = told(LANGUAGE)["language_id_score_filter"]
+    every = told(MODEL)["toy_ops:LongEnoughByModel"]
     monkeypatch.setattr("plait.data.explain._MOMENTS", 0.0)
-    some = told(LANGUAGE)["language_id_score_filter"]
-    assert (every.keeps, some.keeps) == (pytest.approx(0.6, abs=0.21), 1.0)
+    some = told(MODEL)["toy_ops:LongEnoughByModel"]
+    assert (every.keeps, some.keeps) == (0.8, 1.0)
     assert some.seconds == pytest.approx(every.seconds, rel=20)
 
 

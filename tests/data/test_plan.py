@@ -88,6 +88,12 @@ def test_cheap_filters_and_those_that_drop_much_come_first() -> None:
     assert shape(plan.ordered({0: 0.1, 1: 1.0, 2: 1.0})) == [([[0, 1, 2]], [])]
 
 
+def test_a_linear_model_comes_before_a_network_even_if_it_drops_little() -> None:
+    language = {"language_id_score_filter": {"min_score": 0.5}}
+    plan = compile_plan(read_ops([{"perplexity_filter": {"model": "smollm2-135m"}}, language, LONG]))
+    assert shape(plan.ordered({1: 0.95, 2: 0.9})) == [([[2, 1, 0]], [])]
+
+
 def test_filters_on_fields_run_before_texts_are_rewritten_unless_the_field_is() -> None:
     by_size = {"toy_ops:FieldFilter": {"field_key": "size"}}
     by_text = {"toy_ops:FieldFilter": {"field_key": "text"}}

@@ -89,7 +89,7 @@ def _same_answers(
 
 
 def _needs_a_model(kind: type[Op]) -> bool:
-    return kind.cost in ("model", "llm") or not kind.deterministic
+    return kind.cost in ("small-model", "model", "llm") or not kind.deterministic
 
 
 def _report(name: str, kind: type[Op], left: list[compare.Mismatch], peer: Peer, count: int) -> str:

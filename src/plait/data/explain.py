@@ -57,9 +57,9 @@ def explain(
         told: The operations of a finished run's summary, to stand beside the forecast.
 
     Returns:
-        The plan in the order it would run, and a forecast per operation. A filter that asks a model of this machine
-        (of languages, say) is tried on some rows, on all if that is quick; an endpoint is never asked. Nothing is
-        tried after a mapper that asks a model: seconds are then the constant of a kind.
+        The plan in the order it would run, and a forecast per operation. A filter that asks a network of this
+        machine is tried on some rows, on all if that is quick; an endpoint is never asked. Nothing is tried after a
+        mapper that asks a model: seconds are then the constant of a kind.
     """
     plan = compile_plan(read_ops(settings))
     plan = plan.ordered(pass_rates(plan, sample))

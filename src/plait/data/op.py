@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
     from plait.data.batch import Batch
 
-Cost = Literal["bytes", "scan", "words", "python", "model", "llm"]
-"""What an operation spends per row: a look at the bytes, a pass over characters, a pass over words, Python for
-rows one by one, a model, or calls to a language model. The planner runs what is cheap first where order is free."""
+Cost = Literal["bytes", "scan", "words", "small-model", "python", "model", "llm"]
+"""What an operation spends per row: a look at the bytes, a pass over characters, a pass over words, a tokenizer or a
+linear model, Python for rows one by one, a neural network, or calls to a language model. The planner runs what is cheap
+first where order is free."""
 
 Need = Literal["bytes", "chars", "lines", "words", "tokens", "model", "fields"]
 """What an operation looks at. What several need is computed once per text."""

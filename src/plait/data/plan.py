@@ -30,6 +30,7 @@ SECONDS_PER_MB: Mapping[Cost, float] = {
     "bytes": 0.0005,
     "scan": 0.002,
     "words": 0.006,
+    "small-model": 0.2,
     "python": 0.3,
     "model": 60.0,
     "llm": 3_000.0,

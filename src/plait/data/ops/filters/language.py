@@ -37,7 +37,7 @@ class LanguageIDScoreFilter(RangeFilter):
     """
 
     stats = ("lang", "lang_score")
-    cost = "model"
+    cost = "small-model"
     needs = frozenset({"chars"})
 
     lang: str | tuple[str, ...] | None = ""

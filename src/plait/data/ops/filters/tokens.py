@@ -30,7 +30,7 @@ class TokenNumFilter(RangeFilter):
     """
 
     stat = "num_token"
-    cost = "model"
+    cost = "small-model"
     needs = frozenset({"tokens"})
 
     hf_tokenizer: str = "EleutherAI/pythia-6.9b-deduped"
