@@ -70,5 +70,5 @@ class Quarantine:
                 f"max_bad_fraction = {max_bad_fraction:g}",
                 code="data.too-many-bad",
                 where=where,
-                hint=f"look at {self.path}, mend the input, or raise max_bad_fraction",
+                hint=f"look at {self.path}, mend the input, or raise max_bad_fraction (--max-bad)",
             )
