@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plait.data.dedup.crowded import MANY, parts_of
 from plait.data.dedup.unions import join, root_of
 from plait.data.loops import compiled
 from plait.data.utf8 import starts_of
@@ -80,7 +81,7 @@ def masked(mask: int, *, zeros: bool) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def connect(hashes: np.ndarray, groups: Iterator[Groups], distance: int, parent: np.ndarray) -> tuple[int, int]:
-    """Join the rows of each group whose hashes differ in few bits; all pairs are compared.
+    """Join the rows of each group whose hashes differ in few bits; of large groups, not all pairs are compared.
 
     Args:
         hashes: uint64 ``[rows]``.
@@ -93,7 +94,17 @@ def connect(hashes: np.ndarray, groups: Iterator[Groups], distance: int, parent:
     """
     counts = np.zeros(2, np.int64)
     for some in groups:
-        _connect(hashes, some.members, some.starts, distance, parent, counts)
+        size = np.diff(some.starts)
+        crowded = np.flatnonzero(size > MANY) if distance else size[:0]
+        for group in crowded.tolist():
+            members = some.members[some.starts[group] : some.starts[group + 1]]
+            # Equal hashes are one cluster already, and one row stands for them.
+            different, first = np.unique(hashes[members], return_index=True)
+            for part in parts_of(different, distance):
+                _connect(hashes, members[first[part]], np.array([0, len(part)]), distance, parent, counts)
+        size[crowded] = 0
+        members = some.members[np.repeat(size > 0, np.diff(some.starts))]
+        _connect(hashes, members, np.concatenate([[0], np.cumsum(size)]), distance, parent, counts)
     return int(counts[0]), int(counts[1])
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from plait.data.batch import Batch, RowsInMemory
-from plait.data.dedup.simhash import block_masks, simhashes
+from plait.data.dedup.crowded import parts_of
+from plait.data.dedup.groups import Groups
+from plait.data.dedup.simhash import block_masks, connect, simhashes
 from plait.data.op import Columns
 from plait.data.ops.duplicates.simhash import DocumentSimhashDeduplicator
 
@@ -85,3 +87,35 @@ def test_memory_does_not_matter() -> None:
 def test_the_distance_must_be_below_the_blocks() -> None:
     with pytest.raises(ValidationError, match="below num_blocks"):
         DocumentSimhashDeduplicator(num_blocks=4)
+
+
+def close_pairs(hashes: np.ndarray, distance: int) -> set[tuple[int, int]]:
+    apart = np.bitwise_count(hashes[:, None] ^ hashes)
+    return {(int(i), int(j)) for i, j in np.argwhere(apart <= distance) if i < j}
+
+
+@pytest.mark.parametrize("varying", [14, 20, 43, 64])
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_no_close_pair_of_a_large_group_is_missed(varying: int, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plait.data.dedup.crowded.MANY", 30)
+    random = np.random.default_rng(varying)
+    bits = random.random((400, varying)) < share
+    drawn = (bits * (np.uint64(1) << np.arange(varying, dtype=np.uint64))).sum(axis=1, dtype=np.uint64)
+    copies = drawn[:40] ^ (np.uint64(1) << random.integers(0, varying, 40).astype(np.uint64))
+    hashes = np.unique(np.concatenate([drawn, copies]))
+    parts = list(parts_of(hashes, 4))
+    together = {(int(i), int(j)) for part in parts for i in part for j in part if i < j}
+    assert close_pairs(hashes, 4) <= together
+    assert sum(len(part) ** 2 for part in parts) <= len(hashes) ** 2
+
+
+def test_pages_of_one_template_are_not_compared_all_with_all() -> None:
+    random = np.random.default_rng(1)
+    low = np.uint64((1 << 43) - 1)  # the bits of two blocks are equal
+    pages = random.integers(1, 1 << 63, 30_000, np.uint64) & low
+    copies = pages[:50] ^ (np.uint64(1) << random.integers(0, 43, 50).astype(np.uint64))
+    hashes = np.concatenate([pages, copies])
+    parent = np.arange(len(hashes))
+    compared, _ = connect(hashes, iter([Groups(np.arange(len(hashes)), np.array([0, len(hashes)]))]), 4, parent)
+    assert compared < len(hashes) ** 2 / 50
+    assert (parent[len(pages) :] < len(pages)).all()
