@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,27 @@ def test_what_is_not_on_this_machine_is_said_before_any_work(
     assert issubclass(kind, Op)
     with pytest.raises((MissingExtra, ModelError, UsageError, DataError), match=said):
         kind.model_validate(chosen).ready()
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "package"),
+    [
+        ("semantic_deduplicator", {}, "torch"),
+        ("text_pair_similarity_filter", {"text_key_second": "other", "hf_clip": "all-minilm-l6-v2"}, "transformers"),
+        ("perplexity_filter", {"model": "smollm2-135m"}, "torch"),
+        ("instruction_following_difficulty_filter", {"hf_model": "smollm2-135m"}, "transformers"),
+        ("llm_quality_score_filter", {"model": "local"}, "torch"),
+        ("token_num_filter", {"hf_tokenizer": "smollm2-135m"}, "tokenizers"),
+    ],
+)
+def test_packages_that_the_data_extra_does_not_bring_are_named(
+    name: str, chosen: dict[str, Any], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op = load(OPS[name].path).model_validate(chosen)  # type: ignore[union-attr]
+    op.ready()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"'{package}', which is not installed; pip install \"plait\[models\]\""):
+        op.ready()
 
 
 def test_nothing_is_read_where_a_late_operation_lacks_its_model(tmp_path: Path) -> None:

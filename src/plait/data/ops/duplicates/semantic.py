@@ -40,6 +40,12 @@ class SemanticDeduplicator(KeepOne):
     cosine_threshold: float = Field(default=0.95, gt=0, le=1)
     """Least cosine of a pair, 0 to 1."""
 
+    def ready(self) -> None:
+        """Looks for the encoder."""
+        from plait.data.ops.filters.sentences import SentenceEncoder
+
+        SentenceEncoder(name=self.encoder, device=self.device).ready()
+
     def keys(self, batch: Batch) -> Columns:
         """The vector of each text; zeros for an empty one."""
         from plait.data.ops.filters.sentences import SentenceEncoder

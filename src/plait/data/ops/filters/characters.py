@@ -70,9 +70,9 @@ class AlphanumericFilter(RangeFilter):
     def ready(self) -> None:
         """Looks for the tokenizer."""
         if self.tokenization:
-            from plait.data.ops.filters.tokens import local_model
+            from plait.data.ops.filters.tokens import check_tokenizer
 
-            local_model(self.hf_tokenizer, setting="hf_tokenizer")
+            check_tokenizer(self.hf_tokenizer)
 
     @property
     def stats(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from plait.data.batch import session
 from plait.data.op import Bounds, Op, RangeFilter
-from plait.data.ops.filters.tokens import local_model
+from plait.data.ops.filters.tokens import check_language_model, local_model
 from plait.data.ops.llm.ask import fill
 from plait.errors import UsageError, nearest
 
@@ -59,7 +59,7 @@ class LLMPerplexityFilter(RangeFilter):
 
     def ready(self) -> None:
         """Looks for the model."""
-        local_model(self.hf_model, setting="hf_model")
+        check_language_model(self.hf_model, setting="hf_model")
 
     def value(self, batch: Batch) -> np.ndarray:
         """The exponential of the mean loss of the answer's tokens; NaN where there is none."""

@@ -12,7 +12,7 @@ from plait.data.batch import session
 from plait.data.op import Bounds, Op, RangeFilter
 from plait.data.ops.filters.likelihood import Scorer
 from plait.data.ops.filters.pieces import juicer_cache, piece_model
-from plait.data.ops.filters.tokens import local_model
+from plait.data.ops.filters.tokens import check_language_model
 from plait.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PerplexityFilter(RangeFilter):
     def ready(self) -> None:
         """Looks for the models."""
         if self.model is not None:
-            local_model(self.model, setting="model")
+            check_language_model(self.model, setting="model")
             return
         ngram_model(self.kenlm_model, self.lang).ready()
         piece_model(self.sentencepiece_model, self.lang).ready()

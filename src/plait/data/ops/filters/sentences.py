@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from plait.core.optional import require
+from plait.core.optional import check_installed, require
 from plait.data.batch import session
 from plait.data.op import Op
 from plait.errors import LLMError, MissingExtra, ModelError, UsageError
 
 MINILM = "all-minilm-l6-v2"
 """The sentence encoder that comes as a package."""
+_FEATURE = "comparing texts by meaning"
 _TEXTS_AT_ONCE = 32
 _MOST_TOKENS = 4096
 
@@ -39,12 +40,17 @@ class SentenceEncoder(Op):
     device: str = "cpu"
     """Where the model runs."""
 
+    def ready(self) -> None:
+        """Looks for its files, and for what runs it."""
+        for package in ("torch", "transformers"):
+            check_installed(package, extra="models", feature=_FEATURE)
+        encoder_folder(self.name)
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of length 1, float64 ``[texts, width]``."""
-        import torch
-
         if not texts:
             return np.zeros((0, 1))
+        torch: Any = require("torch", extra="models", feature=_FEATURE)
         tokenizer, model, pooling, longest, lock = session(self, self._open)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         rows: list[Any] = [None] * len(texts)
@@ -60,7 +66,7 @@ class SentenceEncoder(Op):
         return torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
 
     def _open(self) -> tuple[Any, Any, str, int, threading.Lock]:
-        transformers = require("transformers", extra="models", feature="comparing texts by meaning")
+        transformers = require("transformers", extra="models", feature=_FEATURE)
         from plait.models.quiet import quiet_loading
 
         folder = encoder_folder(self.name)

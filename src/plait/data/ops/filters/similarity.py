@@ -16,7 +16,6 @@ from plait.data.ops.filters.sentences import (
     Pooling,
     SentenceEncoder,
     dot_rows,
-    encoder_folder,
     endpoint_for,
 )
 from plait.data.ops.llm.ask import fill
@@ -57,7 +56,7 @@ class TextPairSimilarityFilter(RangeFilter):
     def ready(self) -> None:
         """Looks for the encoder, and whether a second text is named."""
         self._second()
-        encoder_folder(self.hf_clip)
+        SentenceEncoder(name=self.hf_clip).ready()
 
     def value(self, batch: Batch) -> np.ndarray:
         """Cosine of the two texts' vectors; NaN where a text is empty."""
@@ -133,9 +132,7 @@ class TextEmbdSimilarityFilter(RangeFilter):
 
     def ready(self) -> None:
         """Looks for the encoder and the given texts; asks no server."""
-        encoder = self._encoder()
-        if isinstance(encoder, SentenceEncoder):
-            encoder_folder(encoder.name)
+        self._encoder().ready()
         self._given()
 
     def value(self, batch: Batch) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plait.core.optional import require
+from plait.core.optional import check_installed, require
 from plait.data.batch import session
 from plait.data.op import Bounds, Op, RangeFilter
 from plait.errors import ModelError
@@ -42,7 +42,7 @@ class TokenNumFilter(RangeFilter):
 
     def ready(self) -> None:
         """Looks for the tokenizer."""
-        local_model(self.hf_tokenizer, setting="hf_tokenizer")
+        check_tokenizer(self.hf_tokenizer)
 
     def value(self, batch: Batch) -> np.ndarray:
         """Tokens, special ones not added."""
@@ -90,6 +90,29 @@ class Tokenizer(Op):
         transformers = require("transformers", extra="models", feature="a tokenizer without tokenizer.json")
         slow: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return lambda texts: [len(slow.tokenize(text)) for text in texts]
+
+
+def check_tokenizer(name: str) -> None:
+    """Whether a tokenizer is on this machine, and what runs it.
+
+    Raises:
+        ModelError: It is not here.
+        MissingExtra: tokenizers is not installed.
+    """
+    check_installed("tokenizers", extra="models", feature="counting tokens")
+    local_model(name, setting="hf_tokenizer")
+
+
+def check_language_model(name: str, *, setting: str) -> None:
+    """Whether a causal language model is on this machine, and what runs it.
+
+    Raises:
+        ModelError: It is not here.
+        MissingExtra: torch or transformers is not installed.
+    """
+    for package in ("torch", "transformers"):
+        check_installed(package, extra="models", feature="a language model of this machine")
+    local_model(name, setting=setting)
 
 
 def local_model(name: str, *, setting: str) -> Any:

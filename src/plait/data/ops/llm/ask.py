@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import PositiveInt
 
 from plait.data.op import Op
-from plait.data.ops.filters.tokens import local_model
+from plait.data.ops.filters.tokens import check_language_model
 from plait.data.ops.llm.asking import (
     NOT_ASKED,
     TEXT,
@@ -95,7 +95,7 @@ class Asks(Op):
         """Looks for the model: whether a server is named, or the model is on this machine."""
         chat = self.chat()
         if isinstance(chat, LocalModel):
-            local_model(chat.model, setting="model")
+            check_language_model(chat.model, setting="model")
 
     def sampling(self) -> Mapping[str, Any]:
         """How answers are drawn; see ``sampling_params``."""
