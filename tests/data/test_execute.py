@@ -22,7 +22,7 @@ from toy_ops import ListBlock, blocks_of
 
 STRIP, HALVES, LONG, DIGITS = "toy_ops:Strip", "toy_ops:Halves", "toy_ops:LongEnough", "toy_ops:FewDigits"
 LANGUAGE, SAME, JOINED = "toy_ops:NotLanguage", "toy_ops:Same", "toy_ops:Joined"
-COMMON = "toy_ops:CommonWord"
+COMMON, MODEL = "toy_ops:CommonWord", "toy_ops:LongEnoughByModel"
 TEXTS = ["abc", " abc ", "ab", "x1", "1234", "hello|hello", "", "a|", "länger", "länger ", "99|zz9|hello", "xyz"]
 RECIPES = [
     [STRIP, LONG, DIGITS],
@@ -33,6 +33,8 @@ RECIPES = [
     [STRIP, JOINED, DIGITS],
     [STRIP, LONG, COMMON, SAME, DIGITS],
     [STRIP, LONG, COMMON],
+    [STRIP, MODEL, HALVES, MODEL, DIGITS, SAME, MODEL, SAME],
+    [HALVES, {DIGITS: {"most": 0}}, HALVES, SAME],
 ]
 
 
@@ -149,6 +151,18 @@ def test_a_second_run_does_no_work_and_a_changed_end_keeps_what_came_before(tmp_
     }
     changed = run([STRIP, SAME, {DIGITS: {"most": 0}}], blocks_of(TEXTS, 4), tmp_path)
     assert (changed.reused[0], changed.reused[2]) == (read[0], 0)
+
+
+def test_what_a_model_answered_is_kept_when_something_after_it_changes(tmp_path):
+    model = "toy_ops:LongEnoughByModel"
+    first = run([STRIP, model, HALVES, DIGITS, SAME], blocks_of(TEXTS, 4), tmp_path)
+    changed = run([STRIP, model, HALVES, {DIGITS: {"most": 0}}, SAME], blocks_of(TEXTS, 4), tmp_path)
+    assert changed.reused[1] == first.spent[1].read == len(TEXTS)
+    assert changed.reused[3] == 0
+    study = run([STRIP, model, HALVES, DIGITS, SAME], blocks_of(TEXTS, 4), tmp_path, study=True)
+    assert rows(study) == rows(first)
+    [dropped] = [row for row in fates(study) if row["id"] == "d2"]
+    assert (dropped["dropped_by"], dropped["digits"]) == (model, 0)
 
 
 def test_bad_records_are_counted_also_when_their_chunk_was_found(tmp_path):

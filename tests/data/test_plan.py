@@ -109,3 +109,11 @@ def test_the_plan_is_told_in_words() -> None:
         f"  keep by: {DIGITS}, {LONG}",
         f"  then over all rows: {SAME}",
     ]
+
+
+def test_what_asks_a_model_ends_its_pass_with_the_filters_it_commutes_with() -> None:
+    model = "toy_ops:LongEnoughByModel"
+    ops = read_ops([STRIP, model, DIGITS, STRIP, DIGITS, SAME, model, SAME])
+    assert shape(compile_plan(ops)) == [([0, [2, 1]], []), ([3, [4]], [5]), ([[6]], []), ([], [7])]
+    assert shape(compile_plan(ops, keep_answers=False)) == [([0, [2, 1], 3, [4]], [5]), ([[6]], [7])]
+    assert shape(compile_plan(read_ops([STRIP, model]))) == [([0, [1]], [])]

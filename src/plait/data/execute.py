@@ -34,7 +34,7 @@ from plait.data.chunks import Chunk, finished, store
 from plait.data.memory import give_back, keep
 from plait.data.names import ROW, STATS
 from plait.data.op import Barrier, Filter, Mapper, Op, Reducer
-from plait.data.plan import Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
+from plait.data.plan import ASKING, Group, OpSetting, Pass, Plan, Step, compile_plan, read_ops
 from plait.data.rows import ChunkRows
 from plait.data.visit import Spent, Visit, now, visit
 from plait.engines.base import Engine
@@ -74,7 +74,8 @@ class Recipe:
 
 @lru_cache(maxsize=16)
 def _compiled(recipe: Recipe) -> Plan:
-    return compile_plan(read_ops(json.loads(recipe.ops))).ordered(dict(recipe.rates))
+    plan = compile_plan(read_ops(json.loads(recipe.ops)), keep_answers=not recipe.study)
+    return plan.ordered(dict(recipe.rates))
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,6 @@ def run_task(task: Task) -> Done:
         visited = visit(
             plan.passes[task.number], batch, states=task.states, study=task.recipe.study, carry=plan.carries_stats
         )
-        visited.batch = _renamed(visited.batch)
         return Done(store(visited, rejects.path, rejects.counts, target), found=False)
     finally:
         rejects.path.unlink(missing_ok=True)
@@ -147,16 +147,6 @@ def _with_ids(frame: pl.DataFrame, key: str) -> pl.DataFrame:
     if "id" in frame.columns:
         return frame
     return frame.with_columns(pl.concat_str(pl.lit(key[:12]), pl.int_range(pl.len()), separator="-").alias("id"))
-
-
-def _renamed(batch: Batch) -> Batch:
-    """Rows that a mapper made of one row get its id with a number: ``id-0``, ``id-1`` and so on."""
-    frame = batch.frame
-    if frame.schema.get("id", pl.List).is_nested() or frame[ROW].n_unique() == frame.height:
-        return batch
-    several, name = pl.len().over(ROW) > 1, pl.col("id").cast(pl.String)
-    numbered = pl.concat_str(name, pl.int_range(pl.len()).over(ROW), separator="-")
-    return Batch(frame.with_columns(pl.when(several).then(numbered).otherwise(name).alias("id")))
 
 
 @dataclass
@@ -269,10 +259,11 @@ def execute(
     tell = on_progress or (lambda _what, _done, _total: None)
     with compiling(lambda: tell(_COMPILING, 0, 0)):
         ops = json.dumps(list(settings), sort_keys=True)
-        for step in Recipe(ops).plan.steps:
+        unordered = Recipe(ops, study=study).plan
+        for step in unordered.steps:
             step.op.ready()
         sample, blocks = _peek(blocks, folder)
-        recipe = Recipe(ops, _probe(Recipe(ops).plan, sample), study)
+        recipe = Recipe(ops, _probe(unordered, sample), study)
         result = Curated(recipe.plan)
         prefix = ""
         for number, one in enumerate(recipe.plan.passes):
@@ -334,13 +325,13 @@ def pass_rates(plan: Plan, rows: pl.DataFrame) -> dict[int, float]:
     batch, rates = Batch.of(rows), dict[int, float]()
     for part in plan.passes[0].parts:
         if isinstance(part, Step):
-            if part.op.cost in ("model", "llm"):
+            if part.op.cost in ASKING:
                 break
             assert isinstance(part.op, Mapper)
             batch = part.op.apply(batch)
             continue
         for step in part.filters if isinstance(part, Group) else ():
-            if step.op.cost not in ("model", "llm") and len(batch):
+            if step.op.cost not in ASKING and len(batch):
                 assert isinstance(step.op, Filter)
                 rates[step.index] = float(step.op.keeps(batch, step.op.measure(batch)).mean())
     return rates

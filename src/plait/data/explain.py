@@ -11,11 +11,21 @@ import polars as pl
 from plait.data.batch import Batch
 from plait.data.execute import pass_rates
 from plait.data.names import ROW
-from plait.data.op import Barrier, Cost, Filter, Op
-from plait.data.plan import SECONDS_PER_MB, Group, OpSetting, Part, Pass, Plan, Step, compile_plan, read_ops
+from plait.data.op import Barrier, Filter, Op
+from plait.data.plan import (
+    ASKING,
+    SECONDS_PER_MB,
+    Group,
+    OpSetting,
+    Part,
+    Pass,
+    Plan,
+    Step,
+    compile_plan,
+    read_ops,
+)
 from plait.data.visit import Spent, visit
 
-_MODELS: tuple[Cost, ...] = ("model", "llm")
 _FEW = 32  # rows that a model is tried on first
 _MOMENTS = 5.0  # processor seconds
 
@@ -88,18 +98,18 @@ def _triable(one: Pass) -> Pass:
     for part in one.parts:
         match part:
             case Group():
-                parts.append(Group(tuple(step for step in part.filters if step.op.cost not in _MODELS)))
-            case Step() if part.op.cost not in _MODELS:
+                parts.append(Group(tuple(step for step in part.filters if step.op.cost not in ASKING)))
+            case Step() if part.op.cost not in ASKING:
                 parts.append(part)
             case _:
                 return Pass(parts)
-    return Pass(parts, [step for step in one.ends if step.op.cost not in _MODELS])
+    return Pass(parts, [step for step in one.ends if step.op.cost not in ASKING])
 
 
 def _asking(one: Pass) -> list[Step]:
     """Filters and barriers of a pass that ask a model; what follows can be tried without them."""
     filters = [step for part in one.parts if isinstance(part, Group) for step in part.filters]
-    return [step for step in [*filters, *one.ends] if step.op.cost in _MODELS]
+    return [step for step in [*filters, *one.ends] if step.op.cost in ASKING]
 
 
 def _of_a_model(step: Step, batch: Batch) -> Spent | None:

@@ -5,9 +5,10 @@
     print(plan.describe())
 
 Operations between two barriers (deduplicators and selectors, which must see every row) are one **pass**: each
-chunk is visited once. Inside a pass the mappers stand where the recipe has them, and the filters between two
-mappers form a **group**. Those commute, so the plan orders them: what costs little and drops much comes first, and
-what looks at fields alone comes before any text is rewritten. What several of them look at is computed once.
+chunk is visited once. What asks a model ends a pass too, because its answers are worth keeping when something after
+it changes. Inside a pass the mappers stand where the recipe has them, and the filters between two mappers form a
+**group**. Those commute, so the plan orders them: what costs little and drops much comes first, and what looks at
+fields alone comes before any text is rewritten. What several of them look at is computed once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from plait.errors import UsageError, nearest
 
 OpSetting = str | Mapping[str, Mapping[str, Any] | None]
 """``name``, or ``{name: {setting: value}}`` as in Data-Juicer's recipes."""
+
+ASKING: tuple[Cost, ...] = ("model", "llm")
+"""Costs of operations that ask a neural network, here or at an endpoint."""
 
 SECONDS_PER_MB: Mapping[Cost, float] = {
     "bytes": 0.0005,
@@ -221,8 +225,14 @@ class Plan:
         return "\n".join(lines)
 
 
-def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
-    """Group operations into passes; see the top of this file."""
+def compile_plan(ops: Sequence[tuple[str, Op]], *, keep_answers: bool = True) -> Plan:
+    """Group operations into passes; see the top of this file.
+
+    Args:
+        ops: The operations with their names.
+        keep_answers: End a pass after what asks a model. Not for a study, in which rows that a pass drops are seen by
+            all filters of that pass.
+    """
     plan = Plan(steps=[], passes=[])
     taken = set(RESERVED)
     for index, (name, op) in enumerate(ops):
@@ -237,6 +247,8 @@ def compile_plan(ops: Sequence[tuple[str, Op]]) -> Plan:
         plan.passes.append(Pass([Rewrite(plan.passes[-1].ends[-1])]))
     for one in plan.passes:
         _fields_first(one)
+    if keep_answers:
+        plan.passes = [part for one in plan.passes for part in _answers_kept(one)]
     return plan.ordered({})
 
 
@@ -250,7 +262,7 @@ def _place(passes: list[Pass], step: Step) -> None:
         passes.append(Pass([Rewrite(passes[-1].ends[-1])]))
     # A reducer makes new rows, and keys that cost a model are not spent on rows that a barrier may drop.
     after = passes[-1].ends if passes else []
-    if not passes or (after and (not barrier or passes[-1].reducer or step.op.cost in ("model", "llm"))):
+    if not passes or (after and (not barrier or passes[-1].reducer or step.op.cost in ASKING)):
         passes.append(Pass())
     current = passes[-1]
     if barrier or isinstance(step.op, Reducer):
@@ -297,6 +309,19 @@ def _fields_first(one: Pass) -> None:
         group = Group((*(first.filters if first else ()), *early))
         parts = [group, *(parts[1:] if first else parts)]
     one.parts = parts
+
+
+def _answers_kept(one: Pass) -> list[Pass]:
+    """The pass, ended after each mapper or group of filters that asks a model."""
+    found, parts = list[Pass](), list[Part]()
+    for part in one.parts:
+        parts.append(part)
+        if any(step.op.cost in ASKING for step in Pass([part]).steps):
+            found.append(Pass(parts))
+            parts = list[Part]()
+    if parts or one.ends or not found:
+        found.append(Pass(parts, one.ends))
+    return found
 
 
 def fields_of(op: Op) -> set[str]:

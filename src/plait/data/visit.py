@@ -153,8 +153,23 @@ def _map(step: Step, batch: Batch, notes: _Notes, spent: dict[int, Spent]) -> Ba
     clock = now()
     after = step.op.apply(batch)
     notes.note_changes(step, batch, after)
+    if not np.array_equal(batch.frame[ROW].to_numpy(), after.frame[ROW].to_numpy()):
+        after = _named(after)
     spent[step.index] = Spent.since(clock, len(batch), len(after), step.op.failures(after))
     return after
+
+
+def _named(batch: Batch) -> Batch:
+    """Rows that a mapper made of one row get its id with a number: ``id-0``, ``id-1`` and so on.
+
+    At once, so that a name does not depend on which of the others a later filter drops.
+    """
+    frame = batch.frame
+    if frame.schema.get("id", pl.List).is_nested():
+        return batch
+    name, of_one = pl.col("id").cast(pl.String), [ROW, "id"]
+    numbered = pl.concat_str(name, pl.int_range(pl.len()).over(of_one), separator="-")
+    return Batch(frame.with_columns(pl.when(pl.len().over(of_one) > 1).then(numbered).otherwise(name).alias("id")))
 
 
 def _rewrite(step: Step, batch: Batch, state: Path, notes: _Notes, spent: dict[int, Spent]) -> Batch:
