@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plait.data.loops import compiled
+from plait.data.loops import compiled, inlined
 
 
 def shared_messages(
@@ -40,6 +40,14 @@ def shared_characters(
     return _shared_characters(left, left_starts, right, right_starts)
 
 
+@inlined
+def _in_common(left: np.ndarray, i: int, right: np.ndarray, j: int, most: int) -> int:
+    n = 0
+    while n < most and left[i + n] == right[j + n]:
+        n += 1
+    return n
+
+
 @compiled
 def _shared_messages(
     left: np.ndarray, left_starts: np.ndarray, right: np.ndarray, right_starts: np.ndarray
@@ -48,10 +56,7 @@ def _shared_messages(
     for row in range(len(out)):
         i, j = left_starts[row], right_starts[row]
         shorter = min(left_starts[row + 1] - i, right_starts[row + 1] - j)
-        n = 0
-        while n < shorter - 1 and left[i + n] == right[j + n]:
-            n += 1
-        out[row] = n
+        out[row] = _in_common(left, i, right, j, shorter - 1)
     return out
 
 
@@ -63,9 +68,7 @@ def _shared_characters(
     for row in range(len(out)):
         i, j = left_starts[row], right_starts[row]
         shorter = min(left_starts[row + 1] - i, right_starts[row + 1] - j)
-        n = 0
-        while n < shorter and left[i + n] == right[j + n]:
-            n += 1
+        n = _in_common(left, i, right, j, shorter)
         differ = n < shorter
         if not differ and n > 0:
             n -= 1
