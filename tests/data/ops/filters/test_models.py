@@ -121,7 +121,10 @@ def test_what_is_not_on_this_machine_is_said_before_any_work(
 def test_packages_that_the_data_extra_does_not_bring_are_named(
     name: str, chosen: dict[str, Any], package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    op = load(OPS[name].path).model_validate(chosen)  # type: ignore[union-attr]
+    kind = load(OPS[name].path)
+    assert isinstance(kind, type)
+    assert issubclass(kind, Op)
+    op = kind.model_validate(chosen)
     op.ready()
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"'{package}', which is not installed; pip install \"plait\[models\]\""):
